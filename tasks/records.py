@@ -1,0 +1,119 @@
+"""The tables: one parquet manifest a stage, one row a sample, and the ids that join them.
+
+Ids are hashes of what a row is made from; no clock, no counter. Imports no torch.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import parquet
+
+PROMPT_CLASS = pa.struct(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("phrase", pa.string(), nullable=False),
+        pa.field("start", pa.int32(), nullable=False),
+        pa.field("end", pa.int32(), nullable=False),
+        pa.field("relation", pa.string(), nullable=False),
+    ]
+)
+"""A class in a prompt: ``text[start:end] == phrase``; relation is plain, synonym or hyponym."""
+
+PROMPTS = pa.schema(
+    [
+        ("prompt_id", pa.string()),
+        ("seed", pa.int64()),
+        ("text", pa.string()),
+        ("negative_prompt", pa.string()),
+        ("classes", pa.list_(PROMPT_CLASS)),
+        ("template", pa.string()),
+    ]
+)
+"""``data/prompts.parquet``: one row an image to sample. A row belongs to its first class."""
+
+SAMPLES = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("seed", pa.int64()),
+        ("shard", pa.string()),
+        ("image_offset", pa.int64()),
+        ("image_size", pa.int64()),
+        ("heat_offset", pa.int64()),
+        ("heat_size", pa.int64()),
+    ]
+)
+"""``data/samples/index.parquet``. Image: PNG. Heat: npy ``float16 (classes of the row, h, w)``."""
+
+MASK_CLASS = pa.struct(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("area", pa.float32(), nullable=False),
+        pa.field("peak", pa.float32(), nullable=False),
+        pa.field("margin", pa.float32(), nullable=False),
+    ]
+)
+"""A class in a mask: share of the image, maximum of its raw attention, mean margin inside it."""
+
+MASKS = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("shard", pa.string()),
+        ("label_offset", pa.int64()),
+        ("label_size", pa.int64()),
+        ("reliability_offset", pa.int64()),
+        ("reliability_size", pa.int64()),
+        ("classes", pa.list_(MASK_CLASS)),
+    ]
+)
+"""``data/masks/index.parquet``."""
+
+DATASET = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("prompt_id", pa.string()),
+        ("text", pa.string()),
+        ("classes", pa.list_(MASK_CLASS)),
+        ("kept", pa.bool_()),
+        ("reason", pa.string()),
+        ("split", pa.string()),
+        ("image", pa.string()),
+        ("heat", pa.string()),
+        ("label", pa.string()),
+        ("reliability", pa.string()),
+    ]
+)
+"""``data/dataset/index.parquet``: every sample with its verdict. ``split`` is train, val or, for
+rejected ones, empty; image, heat, label and reliability are shard addresses (`tasks.shards`)."""
+
+
+def content_id(*parts: Any) -> str:
+    """16 hex digits of the SHA-256 of ``parts`` as canonical JSON."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def content_seed(*parts: Any) -> int:
+    """A seed, 0 to 2**63 - 1, from the same hash as `content_id`."""
+    return int(content_id(*parts), 16) >> 1
+
+
+def write_table(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
+    """Write ``rows`` as parquet, the same bytes for the same rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    parquet.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """All rows of a manifest as dictionaries."""
+    rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
+    return rows
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as indented JSON with a final newline."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,83 @@
+"""Tar shards in the WebDataset convention, and where each member's bytes lie in them.
+
+A sample's files share its id as their stem: ``<sample_id>.png``, ``<sample_id>.heat.npy``. Shards
+are byte-equal when they are made again: no time, no owner, members in the order given. They are
+written under a temporary name, flushed and renamed, so a shard that exists is whole.
+"""
+
+import io
+import os
+import tarfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+URI_PREFIX = "shard://"
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where a file lies: ``size`` bytes from ``offset`` of the shard ``path``."""
+
+    path: str
+    offset: int
+    size: int
+
+    @property
+    def uri(self) -> str:
+        """The member as a string for MMEngine's file backend, see `parse_uri`."""
+        return f"{URI_PREFIX}{quote(self.path)}?offset={self.offset}&size={self.size}"
+
+    def read(self) -> bytes:
+        """The member's bytes.
+
+        Raises:
+            FileNotFoundError: the shard is missing.
+            EOFError: the shard is shorter than the index says.
+        """
+        with open(self.path, "rb") as file:
+            data = os.pread(file.fileno(), self.size, self.offset)
+        if len(data) != self.size:
+            raise EOFError(
+                f"{self.path}: ends before byte {self.offset + self.size}; the index does not "
+                "belong to this shard, run the stage that wrote it again"
+            )
+        return data
+
+
+def parse_uri(uri: str) -> Member:
+    """The inverse of `Member.uri`.
+
+    Raises:
+        ValueError: ``uri`` is no shard address.
+    """
+    parts = urlsplit(uri)
+    query = parse_qs(parts.query)
+    if not uri.startswith(URI_PREFIX) or set(query) != {"offset", "size"}:
+        raise ValueError(f"not a shard address: {uri!r}; expected {URI_PREFIX}PATH?offset=N&size=N")
+    path = unquote(parts.netloc + parts.path)
+    return Member(path, int(query["offset"][0]), int(query["size"][0]))
+
+
+def write_shard(path: Path, members: Iterable[tuple[str, bytes]]) -> list[Member]:
+    """Write ``(name, data)`` pairs as one tar file.
+
+    Returns:
+        One `Member` per pair, in order, with ``path`` as it was given.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    written = []
+    with open(partial, "wb") as file:
+        with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for name, data in members:
+                header = tarfile.TarInfo(name)
+                header.size = len(data)
+                tar.addfile(header, io.BytesIO(data))
+                padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+                written.append(Member(str(path), tar.offset - padded, len(data)))
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    return written
