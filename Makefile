@@ -1,0 +1,54 @@
+# Everything starts here; only Python 3.11 or newer, git and make are assumed.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup demo test test-slow check bench
+
+python := .venv/bin/python
+stamp := .venv/.installed
+benchmarks := $(filter-out __init__ readme, $(basename $(notdir $(wildcard benchmarks/*.py))))
+
+help: ## list these commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+demo: $(stamp) ## the whole pipeline on storybook: result table and report/index.html
+	@$(python) -m flows.synthesize
+
+test: check ## checks and tests
+	$(python) -m pytest -m "not slow"
+
+test-slow: check ## checks and all tests, the long ones too
+	$(python) -m pytest
+
+check: $(stamp) ## ruff and mypy
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+	$(python) -m mypy
+
+bench: $(stamp) ## the side-by-side measurements, into benchmarks/README.md
+	@status=0; for name in $(benchmarks); do \
+	  $(python) -m benchmarks.$$name || status=1; \
+	done; $(python) -m benchmarks.readme && exit $$status
+
+setup: $(stamp) ## only the environment, .venv; the other commands do it when it is missing
+
+# Tested with 3.11. The stamp is written last: an installation that was cut short goes on next time.
+$(stamp): requirements.lock
+	@command -v git >/dev/null || { echo "git is missing: install it and run make again" >&2; exit 1; }
+	@for candidate in python3.11 python3.12 python3; do \
+	  if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	  then found=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "Python 3.11 or newer is missing: none of python3.11, python3.12, python3 is one." \
+	    "Install Python 3.11 and run make again" >&2; exit 1; \
+	fi; \
+	$$found -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$$found cannot make environments: its venv module is missing." \
+	    "Install it (Debian, Ubuntu: the package $$found-venv) and run make again" >&2; exit 1; }; \
+	echo "Installing into .venv with $$($$found --version), some minutes ..." >&2; \
+	$$found -m venv .venv && \
+	$(python) -m pip install --quiet --disable-pip-version-check --constraint requirements.lock torch && \
+	$(python) -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock || { \
+	  echo "The installation failed; pip says above why. It needs a package index: where there is" \
+	    "no network, connect and run make again. Once installed, nothing here needs one" >&2; exit 1; }
+	@touch $(stamp)

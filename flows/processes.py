@@ -1,0 +1,118 @@
+"""A command in a process group of its own, its output line by line, and the end of the group."""
+
+import codecs
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+GRACE_SECONDS = 5.0
+"""What a cancelled group has to end by itself, between SIGTERM and SIGKILL."""
+REDRAW_SECONDS = 10.0
+"""Least time between two states of a progress bar in the log."""
+
+
+class LineSplitter:
+    """Cuts a stream of bytes into lines for a log.
+
+    A line that ends with a carriage return is a progress bar's state, to be drawn over: one of them
+    passes every ``redraw_seconds``, the others are dropped. Empty lines are dropped.
+    """
+
+    def __init__(self, redraw_seconds: float = REDRAW_SECONDS) -> None:
+        self.redraw_seconds = redraw_seconds
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._rest = ""
+        self._redrawn = -float("inf")
+
+    def feed(self, chunk: bytes) -> list[str]:
+        """The lines that ``chunk`` completes. A final carriage return waits for what follows it."""
+        *pieces, self._rest = re.split(
+            r"(?<=\n)|(?<=\r)(?=[^\n])", self._rest + self._decode(chunk)
+        )
+        return [line for piece in pieces if (line := self._line(piece))]
+
+    def close(self) -> list[str]:
+        """The last, unended line."""
+        rest = self._rest + self._decoder.decode(b"", final=True)
+        self._rest = ""
+        return [line] if (line := rest.strip("\r\n")) else []
+
+    def _decode(self, chunk: bytes) -> str:
+        return self._decoder.decode(chunk)
+
+    def _line(self, piece: str) -> str:
+        text = piece.rstrip("\r\n")
+        if piece.endswith("\r") and text:
+            now = time.monotonic()
+            if now - self._redrawn < self.redraw_seconds:
+                return ""
+            self._redrawn = now
+        return text
+
+
+def run_in_group(
+    command: Sequence[str],
+    on_line: Callable[[str], None],
+    env: Mapping[str, str] | None = None,
+    grace_seconds: float = GRACE_SECONDS,
+) -> int:
+    """Run a command to its end and hand on what it prints on either stream.
+
+    It gets a session of its own: the terminal's Ctrl-C does not reach it. Whatever exception leaves
+    this function, a cancellation included, ends the whole group first.
+
+    Returns:
+        The exit status; minus the signal's number where a signal ended the command.
+    """
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env=env,
+    )
+    assert process.stdout is not None  # PIPE was asked for
+    lines = LineSplitter()
+    try:
+        while chunk := process.stdout.read1():  # type: ignore[attr-defined]  # buffered reader
+            for line in lines.feed(chunk):
+                on_line(line)
+        for line in lines.close():
+            on_line(line)
+        return process.wait()
+    except BaseException:
+        end_group(process, grace_seconds)
+        raise
+    finally:
+        process.stdout.close()
+
+
+def end_group(process: subprocess.Popen[bytes], grace_seconds: float = GRACE_SECONDS) -> None:
+    """End ``process``, which leads a group, and all of the group: SIGTERM, then SIGKILL."""
+    try:
+        _signal_group(process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + grace_seconds
+        while _group_lives(process) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:  # also when a second Ctrl-C cuts the wait short
+        _signal_group(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _group_lives(process: subprocess.Popen[bytes]) -> bool:
+    process.poll()  # reap the leader, or it would count as alive
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, number)

@@ -1,0 +1,74 @@
+"""What a run leaves to read: the result table and the stages' times, as rows, Markdown and rich."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.table import Table
+
+EVALUATION = Path("metrics/evaluation.json")
+REPORT = Path("report/index.html")
+
+Outcome = Literal["ran", "restored", "unchanged", "failed", "cancelled"]
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """What became of one stage: it ran, came from DVC's run cache, or had nothing to do."""
+
+    stage: str
+    outcome: Outcome
+    seconds: float
+
+
+def read_evaluation(root: Path = Path()) -> dict[str, Any] | None:
+    """``metrics/evaluation.json``, or None where there is none."""
+    try:
+        evaluation: dict[str, Any] = json.loads((root / EVALUATION).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return evaluation
+
+
+def result_rows(evaluation: dict[str, Any]) -> list[Row]:
+    """IoU (0..1) by class, then their mean and the ratio of the two means; "-" = not measured."""
+    synthetic = evaluation.get("per_class") or {}
+    reference = evaluation.get("reference_per_class") or {}
+    pairs = [
+        (name, synthetic.get(name), reference.get(name)) for name in {**synthetic, **reference}
+    ]
+    pairs.append(("mIoU", evaluation["miou"], evaluation["reference_miou"]))
+    pairs.append(("ratio", evaluation["ratio"], None))
+    return [
+        {"class": name, "synthetic only": _number(ours), "reference": _number(theirs)}
+        for name, ours, theirs in pairs
+    ]
+
+
+def result_table(evaluation: dict[str, Any]) -> Table:
+    """The result for a terminal."""
+    images, test_set = evaluation["images"], evaluation["test_set"]
+    title = f"IoU on {images} labelled images of {test_set}" if images else "IoU"
+    table = Table(title=title, caption="\n".join(evaluation["not_measured"]), title_justify="left")
+    table.add_column("class")
+    table.add_column("synthetic only", justify="right")
+    table.add_column("reference", justify="right")
+    for row in result_rows(evaluation):
+        if row["class"] == "mIoU":
+            table.add_section()
+        table.add_row(*row.values())
+    return table
+
+
+def stages_markdown(runs: list[StageRun]) -> str:
+    """The stages' outcomes and times as a Markdown table."""
+    lines = ["| stage | outcome | seconds |", "| --- | --- | ---: |"]
+    lines += [f"| {run.stage} | {run.outcome} | {run.seconds:.1f} |" for run in runs]
+    lines.append(f"| all | | {sum(run.seconds for run in runs):.1f} |")
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,76 @@
+"""The run log, and the lock that keeps runs from meeting. Both lie outside every stage's outputs.
+
+Outputs hold no clock and no host name; what made them, when and where stands here, one JSON line a
+run in ``.maskloom/runs.ndjson``, joined to them by their digests.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+
+from flows.graph import output_digests
+from flows.results import StageRun
+from tasks.params import InputError
+
+FOLDER = Path(".maskloom")
+
+
+def now() -> str:
+    """Local time with its offset, ISO 8601, to the second."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+@contextmanager
+def only_run(root: Path = Path()) -> Iterator[None]:
+    """Hold the repository for one run; the system lets go of it however the process ends.
+
+    Raises:
+        InputError: another run of the flow holds it.
+    """
+    path = root / FOLDER / "run.lock"
+    path.parent.mkdir(exist_ok=True)
+    with open(path, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise InputError(
+                f"another run of the flow is under way here ({holder}); wait for its end or stop it"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} since {now()}")
+        file.flush()
+        yield
+
+
+def append_run(
+    run_id: str, started: str, state: str, runs: list[StageRun], root: Path = Path()
+) -> None:
+    """Add a line: the run, the machine, the code's revision, the stages, the outputs' digests."""
+    entry = {
+        "run_id": run_id,
+        "started": started,
+        "ended": now(),
+        "state": state,
+        "host": socket.gethostname(),
+        "revision": _revision(root),
+        "stages": [asdict(run) | {"seconds": round(run.seconds, 2)} for run in runs],
+        "outputs": output_digests(root),
+    }
+    with open(root / FOLDER / "runs.ndjson", "a", encoding="utf-8") as file:
+        file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+
+
+def _revision(root: Path) -> str | None:
+    """The commit, with "-dirty" where tracked files differ from it; None outside of git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    answer = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or None

@@ -1,0 +1,224 @@
+"""The flow ``synthesize``: class names to a measured segmentation network, one task per stage.
+
+The order of the stages is that of ``dvc.yaml``, and DVC decides what there is to do: a task runs
+``dvc repro --single-item`` in a process of its own. ``dvc repro`` alone gives the same bytes;
+Prefect adds logs, retries, a schedule, cancellation and artifacts. Works with a server
+(``PREFECT_API_URL``) and without one.
+"""
+
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import cyclopts
+from cyclopts import Parameter
+from prefect import flow, get_run_logger, runtime, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+from rich.console import Console
+
+from flows.graph import select_stages, stage_names
+from flows.processes import run_in_group
+from flows.results import (
+    EVALUATION,
+    REPORT,
+    Outcome,
+    StageRun,
+    read_evaluation,
+    result_rows,
+    result_table,
+    stages_markdown,
+)
+from flows.run_log import append_run, now, only_run
+from tasks.params import InputError
+
+_CHATTER = re.compile(
+    r"To track the changes with git|To enable auto staging|Use `dvc push`|(Generating|Updating) lock"
+    r"|\s+(git add|dvc config core\.autostage)"
+)
+_OUTCOMES: list[tuple[str, Outcome]] = [
+    ("Running stage ", "ran"),
+    ("is cached - skipping run", "restored"),
+    ("didn't change, skipping", "unchanged"),
+]
+_EXIT_STATUS = re.compile(r"failed to run: .*, exited with (-?\d+)$")
+_OUT_OF_MEMORY = re.compile(r"out of memory|OutOfMemoryError|MemoryError|Cannot allocate memory")
+_LOGGED = re.compile(r"\d\d:\d\d:\d\d ")
+
+
+class StageFailed(Exception):
+    """A stage's process failed. The message ends with what the stage said last.
+
+    Attributes:
+        worth_retrying: whether the same may pass another time: a signal from outside ended the
+            process, as the system does when memory is short, or it ran out of memory itself.
+    """
+
+    def __init__(self, stage: str, status: int, last_words: list[str]) -> None:
+        super().__init__("\n".join([f"stage {stage} failed (exit status {status})", *last_words]))
+        number = status - 128 if status > 128 else -status
+        killed = number > 0 and number not in (2, 15)  # SIGINT, SIGTERM: somebody wanted the end
+        self.worth_retrying = killed or bool(_OUT_OF_MEMORY.search("\n".join(last_words)))
+
+
+class StageOutput:
+    """What DVC and the stage print: told apart, shortened, and remembered for an error."""
+
+    def __init__(self) -> None:
+        self.outcome: Outcome = "unchanged"
+        self.exit_status: int | None = None
+        self.last_words: list[str] = []
+
+    def read(self, line: str) -> str | None:
+        """Take in one line; returns it as it belongs in the log, None where it does not."""
+        for mark, outcome in _OUTCOMES:
+            if mark in line:
+                self.outcome = outcome
+                return line
+        if _CHATTER.match(line):
+            return None
+        if found := _EXIT_STATUS.search(line):
+            self.exit_status = int(found[1])
+            return None
+        if _LOGGED.match(line):
+            self.last_words = []
+            return _LOGGED.sub("", line, count=1)  # the run log has its own clock
+        if not line.startswith("> "):
+            self.last_words = [*self.last_words[-29:], line]
+        return line
+
+
+def child_environment() -> dict[str, str]:
+    """The stages' environment: this interpreter first on the path, output unbuffered."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+
+
+def _worth_retrying(_task: Any, _run: Any, state: State) -> bool:
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, StageFailed) and error.worth_retrying
+
+
+@task(
+    task_run_name="{stage}",
+    cache_policy=NO_CACHE,  # DVC alone decides what is done already
+    persist_result=False,
+    retries=1,
+    retry_delay_seconds=10,
+    retry_condition_fn=_worth_retrying,
+)
+def reproduce(stage: str, force: bool) -> Outcome:
+    """Run one stage through DVC, its output into this task's log.
+
+    Raises:
+        StageFailed: the stage or DVC failed.
+    """
+    log, output = get_run_logger(), StageOutput()
+
+    def tell(line: str) -> None:
+        if (text := output.read(line)) is not None:
+            log.info("%s", text)
+
+    command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
+    status = run_in_group(command + ["--force"] * force, tell, child_environment())
+    if status:
+        raise StageFailed(stage, output.exit_status or status, output.last_words)
+    return output.outcome
+
+
+@flow(name="synthesize", validate_parameters=False)
+def synthesize(only: str | None = None, upto: str | None = None, force: bool = False) -> State:
+    """Run the stages of ``dvc.yaml`` in order and leave the result as artifacts.
+
+    Args:
+        only: run just this stage.
+        upto: run the stages up to and with this one.
+        force: run them even where nothing changed.
+
+    Returns:
+        The final state; a failed one carries the `StageFailed` or `InputError`.
+    """
+    runs: list[StageRun] = []
+    try:
+        stages = select_stages(stage_names(), only, upto)
+        with only_run():
+            _run_stages(stages, force, runs)
+    except (InputError, StageFailed) as error:
+        return Failed(message=str(error).partition("\n")[0], data=error)
+    finally:
+        if runs and runs[-1].outcome != "cancelled":
+            create_markdown_artifact(
+                stages_markdown(runs), key="synthesize-stages", description="outcomes and times"
+            )
+    if "evaluate_segmenter" in stages and (evaluation := read_evaluation()):
+        create_table_artifact(
+            result_rows(evaluation), key="synthesize-result", description=f"IoU, {EVALUATION}"
+        )
+    return Completed(message=f"{len(runs)} stages in {sum(run.seconds for run in runs):.0f} s")
+
+
+def _run_stages(stages: list[str], force: bool, runs: list[StageRun]) -> None:
+    """Run ``stages``, noting each in ``runs``, and write the run log however it ends."""
+    started = now()
+    try:
+        for stage in stages:
+            clock = time.monotonic()
+            outcome: Outcome = "cancelled"
+            try:
+                outcome = reproduce(stage, force)
+            except StageFailed:
+                outcome = "failed"
+                raise
+            finally:
+                runs.append(StageRun(stage, outcome, time.monotonic() - clock))
+    finally:
+        last = runs[-1].outcome if runs else "unchanged"
+        state = last if last in ("failed", "cancelled") else "completed"
+        append_run(str(runtime.flow_run.id), started, state, runs)
+
+
+def main(
+    *,
+    only: Annotated[str | None, Parameter(help="run just this stage")] = None,
+    upto: Annotated[str | None, Parameter(help="run the stages up to and with this one")] = None,
+    force: Annotated[
+        bool, Parameter(help="run them even where nothing changed", negative="")
+    ] = False,
+) -> None:
+    """Run the pipeline through Prefect: class names in, a measured segmentation network out."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda got, _frame: sys.exit(128 + got))  # an orderly end for all
+    try:
+        select_stages(stage_names(), only, upto)
+        state = synthesize(only, upto, force, return_state=True)
+    except KeyboardInterrupt:
+        _stop("Stopped. Finished stages are kept; the next run goes on from there.", 130)
+    except InputError as error:
+        _stop(error)
+    except RuntimeError as error:
+        if not str(error).startswith("Failed to reach API"):
+            raise
+        _stop(f"{error}: start that Prefect server, or unset PREFECT_API_URL to run without one")
+    if not state.is_completed():
+        _stop(state.result(raise_on_failure=False))
+    console = Console()
+    evaluation = read_evaluation()
+    if evaluation:
+        console.print(result_table(evaluation))
+    if REPORT.exists():
+        console.print(f"Report: {REPORT.resolve()}", soft_wrap=True)
+
+
+def _stop(message: object, status: int = 1) -> NoReturn:
+    print(message, file=sys.stderr)
+    raise SystemExit(status) from None
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

@@ -1,0 +1,104 @@
+"""The machine at hand: whether it has the room, the rights and the devices that a run needs.
+
+Imports no torch, unless a GPU is asked for.
+"""
+
+import os
+import re
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tasks.digests import files_below
+from tasks.params import Params
+
+OUTPUT_FOLDERS = ("data", "models", "metrics", "plots", "report", ".maskloom", ".dvc")
+DEVICE = re.compile(r"auto|cpu|cuda(?::(\d+))?")
+NETWORKS_BYTES = 500_000_000
+"""Room for the networks, their checkpoints and the report."""
+
+
+def machine_problems(params: Params, root: Path) -> list[str]:
+    """What the machine at hand lacks, as far as can be seen without asking for a GPU."""
+    problems = []
+    there = sum(_folder_bytes(root / "data" / name) for name in ("samples", "masks"))
+    needed = max(0, run_bytes(params) - 2 * there)
+    free = shutil.disk_usage(root).free
+    if free < needed:
+        problems.append(
+            f"disk: the run needs about {_gigabytes(needed)} and {_gigabytes(free)} are free in "
+            f"{root.resolve()}; make room, or lower expand_prompts.images_per_class"
+        )
+    shut = [
+        folder
+        for folder in (".", *OUTPUT_FOLDERS)
+        if (root / folder).exists() and not os.access(root / folder, os.W_OK | os.X_OK)
+    ]
+    if shut:
+        problems.append(f"disk: cannot write to {', '.join(shut)}; give this user the right to")
+    for key, device in _devices(params):
+        if not DEVICE.fullmatch(device):
+            problems.append(f"{key}: must be auto, cpu, cuda or cuda:N, not {device!r}")
+    return problems
+
+
+def run_bytes(params: Params) -> int:
+    """Room for the run at most: samples and masks as files and in DVC's cache, and the networks.
+
+    Per sample: image, label map and reliability as if PNG saved nothing, heat maps of two phrases
+    in float16, and the headers of four members of a tar file.
+    """
+    section, prompts = params.sample_images, params.expand_prompts
+    pixels = section.height * section.width
+    sample = 5 * pixels + 2 * 2 * section.attention_resolution**2 + 4 * 1024
+    return 2 * sample * prompts.images_per_class * len(prompts.classes) + NETWORKS_BYTES
+
+
+def gpu_problems(params: Params) -> list[str]:
+    """Devices that were asked for and are not there, and number types that the CPU lacks."""
+    section = params.sample_images
+    asked = [
+        (key, device, int(found[1] or 0))
+        for key, device in _devices(params)
+        if device.startswith("cuda") and (found := DEVICE.fullmatch(device))
+    ]
+    if not asked and section.dtype != "float16":
+        return []
+    import torch  # two seconds to import, and only needed where a GPU is asked for
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    problems = [
+        f"{key}: {device} is not there: PyTorch {torch.__version__} sees {count} CUDA devices; "
+        "choose auto or cpu, or install a CUDA build of PyTorch and a driver"
+        for key, device, number in asked
+        if number >= count
+    ]
+    on_cpu = section.device == "cpu" or (section.device == "auto" and not count)
+    if section.dtype == "float16" and on_cpu:
+        problems.append(
+            "sample_images.dtype: float16 is for GPUs, and sampling would run on the CPU here; "
+            "choose bfloat16 or float32"
+        )
+    return problems
+
+
+def gpu_facts() -> list[Any]:
+    """What decides whether PyTorch finds a GPU, as far as files tell."""
+    devices = sorted(map(str, [*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev").glob("dxg")]))
+    return [devices, os.environ.get("CUDA_VISIBLE_DEVICES"), metadata.version("torch")]
+
+
+def _devices(params: Params) -> list[tuple[str, str]]:
+    return [
+        ("sample_images.device", params.sample_images.device),
+        ("train_segmenter.device", params.train_segmenter.device),
+    ]
+
+
+def _folder_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in files_below(folder))
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB"

@@ -1,0 +1,252 @@
+"""Stage ``preflight``: everything that can be checked before anything is computed.
+
+Looks at parameters, base model, labelled sets and machine, and lists all that is wrong
+at once. Its outputs are the same whenever all is well, and are left alone when it is not. What
+takes long (decoding images, counting tokens, asking for a GPU) is done again only when the content
+of what it looks at has changed.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import cyclopts
+
+from storybook.vocabulary import PAGE_CLASSES, STREET_CLASSES
+from tasks import records
+from tasks.base_models import BaseModel, find_model, model_files, read_model
+from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests, write_atomically
+from tasks.entry import run_stage
+from tasks.expand_prompts import expand
+from tasks.labelled_sets import (
+    Pair,
+    check_pairs,
+    class_list,
+    class_list_problem,
+    list_pairs,
+    some,
+)
+from tasks.lexicon import look_up_all
+from tasks.machine import gpu_facts, gpu_problems, machine_problems
+from tasks.params import InputError, Params, SampleImages
+
+log = logging.getLogger(__name__)
+
+STORYBOOK = Path("data/storybook")
+STORYBOOK_SETS = ("train", "val", "test")
+PASSED = Path(".maskloom/preflight.json")
+"""Remembers the content for which the slow checks last found nothing wrong."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def size_problems(section: SampleImages, model: BaseModel) -> list[str]:
+    """Whether the model can make images of this size and has attention maps of the side asked."""
+    problems = [
+        f"sample_images.{key}: must be a multiple of {model.pixel_step} for this model, not {value}"
+        for key, value in (("height", section.height), ("width", section.width))
+        if value % model.pixel_step
+    ]
+    sides = model.attention_resolutions(section.height, section.width)
+    if not problems and section.attention_resolution not in sides:
+        problems.append(
+            f"sample_images.attention_resolution: at {section.height}x{section.width} this model's "
+            f"cross-attention has the sides {', '.join(map(str, sides)) or 'none'}, "
+            f"not {section.attention_resolution}"
+        )
+    return problems
+
+
+def storybook_classes(domain: str) -> list[str]:
+    """Class names by label value in the sets that ``render_storybook`` makes."""
+    if domain == "street":
+        return list(STREET_CLASSES)
+    return ["background", *(thing.name for thing in PAGE_CLASSES)]
+
+
+def find_set(params: Params, key: str, root: Path) -> list[Pair]:
+    """The files of a labelled set that lies outside the graph; none of one made by the graph.
+
+    Raises:
+        InputError: the set is not there, or its labels mean other classes than the run's.
+    """
+    value = _set_path(params, key)
+    inside = _inside_storybook(value, root)
+    names = ["background", *params.expand_prompts.class_names]
+    if value == "none":
+        return []
+    if inside is None:
+        try:
+            pairs, set_names = list_pairs(root / value), class_list(root / value)
+        except InputError as error:
+            raise InputError(f"{key}: {error}") from None
+    else:
+        pairs, set_names = [], storybook_classes(params.render_storybook.domain)
+        if params.render_storybook.domain == "none":
+            raise InputError(
+                f"{key}: {value} is made by render_storybook, whose domain is none; choose the "
+                "domain page, a folder of your own, or none"
+            )
+        if inside.as_posix() not in STORYBOOK_SETS:
+            raise InputError(
+                f"{key}: {value} is no set that render_storybook makes; it makes "
+                f"{', '.join(f'{STORYBOOK}/{name}' for name in STORYBOOK_SETS)}"
+            )
+    problem = class_list_problem(set_names or [], names)
+    if problem:
+        raise InputError(f"{key}: {value}: {problem}; list these, or choose another set or none")
+    return pairs
+
+
+def set_record(params: Params, key: str, pairs: list[Pair], cache: DigestCache, root: Path) -> Any:
+    """What the graph needs to know of a labelled set: the digest of one from outside."""
+    value = _set_path(params, key)
+    if value == "none":
+        return {"source": "none"}
+    if _inside_storybook(value, root) is not None:
+        return {"source": STORYBOOK.as_posix()}
+    folder = root / value
+    files = [path for pair in pairs for path in (pair.image, pair.label)]
+    return {
+        "source": "outside",
+        "images": len(pairs),
+        "digest": combine(file_digests(folder, files, cache)),
+    }
+
+
+def config_problems(config: str, root: Path) -> list[str]:
+    """Whether the segmentation network's config is there."""
+    if (root / config).is_file():
+        return []
+    there = sorted((root / "mmseg_configs").glob("*/*.py"))
+    names = some(path.relative_to(root).as_posix() for path in there)
+    return [f"train_segmenter.config: {config} does not exist; there is {names or 'none'}"]
+
+
+def prompt_problems(params: Params, model: BaseModel) -> list[str]:
+    """Prompts that the text encoder would cut off, by the model's own tokenizer."""
+    from transformers import CLIPTokenizer  # a second to import, and only needed here
+
+    folder = model.folder / "tokenizer"
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # whatever transformers makes of damaged files
+        return [f"sample_images.model: {folder} cannot be loaded: {error}; copy or fetch it again"]
+    longest = min(tokenizer.model_max_length, model.text_length)
+    id_of = {row["text"]: row["prompt_id"] for row in expand(params.expand_prompts)}
+    negative = params.expand_prompts.negative_prompt
+    texts = [*id_of, negative]
+    counts = [len(ids) for ids in tokenizer(texts, truncation=False, verbose=False)["input_ids"]]
+    limit = f"the text encoder reads {longest} tokens, start and end included"
+    problems = []
+    if counts.pop() > longest:
+        problems.append(f"expand_prompts.negative_prompt: {limit}; shorten {negative!r}")
+    long = [
+        f'"{text}" ({count} tokens, {id_of[text]})'
+        for text, count in zip(id_of, counts, strict=True)
+        if count > longest
+    ]
+    if long:
+        problems.append(
+            f"expand_prompts.templates: {len(long)} of {len(id_of)} prompts are too long: {limit}; "
+            f"shorten the templates or phrases of {some(long)}"
+        )
+    return problems
+
+
+def run(params: Params, root: Path = Path()) -> None:
+    """Check everything, then write ``metrics/preflight.json`` and ``data/inputs``.
+
+    Raises:
+        InputError: something is wrong; all that was found is listed, and no file was touched.
+    """
+    problems: list[str] = []
+    entries = _attempt(problems, look_up_all, params.expand_prompts.classes)
+    model = _attempt(problems, lambda: read_model(find_model(params.sample_images.model, root)))
+    if model:
+        problems += size_problems(params.sample_images, model)
+    keys = {
+        "labelled_set": "train_reference.labelled_set",
+        "test_set": "evaluate_segmenter.test_set",
+    }
+    sets = {name: _attempt(problems, find_set, params, key, root) for name, key in keys.items()}
+    labelled, test = (_set_path(params, key) for key in keys.values())
+    if labelled != "none" and os.path.abspath(root / labelled) == os.path.abspath(root / test):
+        problems.append(
+            "train_reference.labelled_set: is the test set too; the reference would be measured on "
+            "what it has learnt: choose another folder, or none"
+        )
+    problems += config_problems(params.train_segmenter.config, root)
+    problems += machine_problems(params, root)
+
+    inputs: dict[str, Any] = {}
+    fingerprint = None
+    if model and not problems:
+        cache = DigestCache(root / CACHE_PATH)
+        files = file_digests(model.folder, model_files(model), cache)
+        inputs["model"] = {"pipeline": model.pipeline, "digest": combine(files), "files": files}
+        for name, key in keys.items():
+            inputs[name] = set_record(params, key, sets[name] or [], cache, root)
+        here = Path(__file__).parent
+        code = combine(file_digests(here, sorted(here.glob("*.py")), cache))
+        cache.save()
+        fingerprint = records.content_id(code, params.model_dump(), inputs, gpu_facts())
+    if fingerprint is None or _passed(root / PASSED) != fingerprint:
+        for name, key in keys.items():
+            pairs = sets[name] or []
+            if pairs:
+                log.info("reading %d labelled images of %s", len(pairs), key)
+            faults = check_pairs(pairs, len(params.expand_prompts.classes) + 1)
+            problems += [f"{key}: {_set_path(params, key)}: {fault}" for fault in faults]
+        if model and entries:
+            problems += prompt_problems(params, model)
+        problems += gpu_problems(params)
+    if problems:
+        raise InputError("\n".join(problems))
+    write_atomically(root / PASSED, json.dumps(fingerprint))
+    for name, record in inputs.items():
+        records.write_json(root / f"data/inputs/{name}.json", record)
+    records.write_json(root / "metrics/preflight.json", {"ok": True})
+    log.info("all is well")
+
+
+def _attempt(
+    problems: list[str], function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+) -> T | None:
+    """The function's result, or None and its message among the problems."""
+    try:
+        return function(*args, **kwargs)
+    except InputError as error:
+        problems.append(str(error))
+        return None
+
+
+def _set_path(params: Params, key: str) -> str:
+    section, _, name = key.partition(".")
+    return str(getattr(getattr(params, section), name))
+
+
+def _inside_storybook(value: str, root: Path) -> Path | None:
+    """The path below ``data/storybook``, or None for one that lies elsewhere."""
+    path, storybook = (Path(os.path.abspath(root / part)) for part in (value, STORYBOOK))
+    return path.relative_to(storybook) if path.is_relative_to(storybook) else None
+
+
+def _passed(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def main() -> None:
+    """Check parameters, model, labelled sets and machine before anything is computed."""
+    run_stage(run)
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

@@ -1,0 +1,155 @@
+"""Facts of a model folder, and what is said of one that cannot be used."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tasks.base_models import BaseModel, find_model, model_files, read_model
+from tasks.params import InputError
+
+
+def rewrite(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_facts_of_a_tiny_model(model_folder: Path) -> None:
+    assert read_model(model_folder) == BaseModel(
+        folder=model_folder,
+        pipeline="StableDiffusionPipeline",
+        text_length=20,
+        pixel_step=8,
+        vae_factor=4,
+        attention_levels=(0, 1, 2),
+    )
+
+
+def test_facts_of_the_first_stable_diffusion(model_folder: Path) -> None:
+    rewrite(model_folder / "vae/config.json", block_out_channels=[128, 256, 512, 512])
+    cross, plain = "CrossAttn{}Block2D", "{}Block2D"
+    rewrite(
+        model_folder / "unet/config.json",
+        down_block_types=[cross.format("Down")] * 3 + [plain.format("Down")],
+        up_block_types=[plain.format("Up")] + [cross.format("Up")] * 3,
+    )
+    model = read_model(model_folder)
+    assert (model.vae_factor, model.pixel_step) == (8, 8)
+    assert model.attention_resolutions(512, 512) == [64, 32, 16, 8]
+    assert model.attention_resolutions(512, 768) == [96, 48, 24, 12]
+    assert model.attention_resolutions(360, 480) == [60, 30, 15, 8]
+
+
+def test_a_network_without_cross_attention_has_no_maps(model_folder: Path) -> None:
+    rewrite(
+        model_folder / "unet/config.json",
+        down_block_types=["DownBlock2D"],
+        up_block_types=["UpBlock2D"],
+        mid_block_type=None,
+    )
+    assert read_model(model_folder).attention_resolutions(64, 64) == []
+
+
+def test_a_path_or_an_id_in_the_hub_s_cache_is_found(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_model(str(model_folder)) == model_folder
+    assert find_model("model", root=tmp_path) == tmp_path / "model"
+    calls = []
+
+    def look(repo_id: str, filename: str) -> str | None:
+        calls.append((repo_id, filename))
+        return str(model_folder / filename) if repo_id == "some-body/sd-1.5" else None
+
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", look)
+    assert find_model("some-body/sd-1.5") == model_folder
+    with pytest.raises(InputError, match="some-body/other is neither a folder nor a model in the"):
+        find_model("some-body/other")
+    assert calls == [
+        ("some-body/sd-1.5", "model_index.json"),
+        ("some-body/other", "model_index.json"),
+    ]
+
+
+def test_a_path_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="model: /no/such/model is neither a folder"):
+        find_model("/no/such/model")
+    (tmp_path / "model.safetensors").write_text("")
+    with pytest.raises(InputError, match="is a file; give a folder in diffusers format"):
+        find_model("model.safetensors", root=tmp_path)
+
+
+def test_a_folder_that_is_no_pipeline_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"model_index.json does not exist; .* diffusers format"):
+        read_model(tmp_path)
+    (tmp_path / "model_index.json").write_text("{")
+    with pytest.raises(InputError, match=r"model_index.json cannot be read"):
+        read_model(tmp_path)
+
+
+def test_a_transformer_is_refused(model_folder: Path) -> None:
+    rewrite(
+        model_folder / "model_index.json",
+        _class_name="StableDiffusion3Pipeline",
+        transformer=["diffusers", "SD3Transformer2DModel"],
+    )
+    expected = "holds a StableDiffusion3Pipeline: its backbone is a transformer"
+    with pytest.raises(InputError, match=expected):
+        read_model(model_folder)
+
+
+def test_all_that_a_folder_lacks_is_listed(model_folder: Path) -> None:
+    unet = model_folder / "unet/diffusion_pytorch_model.safetensors"
+    whole = unet.read_bytes()
+    unet.write_bytes(whole[:-1])
+    (model_folder / "vae/diffusion_pytorch_model.safetensors").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+    )
+    (model_folder / "text_encoder/model.safetensors").rename(model_folder / "text_encoder/x.bin")
+    (model_folder / "scheduler/scheduler_config.json").unlink()
+    (model_folder / "scheduler").rmdir()
+    with pytest.raises(InputError) as caught:
+        read_model(model_folder)
+    message = str(caught.value)
+    assert f"is cut short: {len(whole) - 1} of {len(whole)} bytes" in message
+    assert "vae/diffusion_pytorch_model.safetensors is a Git LFS pointer" in message
+    assert "text_encoder/ holds no model.safetensors (pickles are not loaded)" in message
+    assert "the part scheduler/ is missing" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"not a safetensors file", b"\2\0\0\0\0\0\0\0[]"])
+def test_weights_that_are_none_are_refused(model_folder: Path, content: bytes) -> None:
+    (model_folder / "unet/diffusion_pytorch_model.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match=r"unet/diffusion_pytorch_model.safetensors is"):
+        read_model(model_folder)
+
+
+def test_a_model_is_what_is_loaded_of_it(model_folder: Path) -> None:
+    (model_folder / "README.md").write_text("read me")
+    (model_folder / "unet/diffusion_pytorch_model.bin").write_text("pickle")
+    (model_folder / "unet/diffusion_pytorch_model.fp16.safetensors").write_text("variant")
+    (model_folder / "safety_checker").mkdir()
+    (model_folder / "safety_checker/config.json").write_text("{}")
+    files = model_files(read_model(model_folder))
+    assert sorted(path.relative_to(model_folder).as_posix() for path in files) == [
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "text_encoder/model.safetensors",
+        "tokenizer/tokenizer.json",
+        "tokenizer/tokenizer_config.json",
+        "unet/config.json",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/config.json",
+        "vae/diffusion_pytorch_model.safetensors",
+    ]
+
+
+def test_numbered_weights_count(model_folder: Path) -> None:
+    unet = model_folder / "unet"
+    weights = unet / "diffusion_pytorch_model.safetensors"
+    for number in (1, 2):
+        part = unet / f"diffusion_pytorch_model-0000{number}-of-00002.safetensors"
+        part.write_bytes(weights.read_bytes())
+    weights.unlink()
+    names = [path.name for path in model_files(read_model(model_folder))]
+    assert sum(name.startswith("diffusion_pytorch_model-0000") for name in names) == 2

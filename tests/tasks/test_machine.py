@@ -1,0 +1,103 @@
+"""Room, rights and devices."""
+
+import os
+import shutil
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tasks.machine import gpu_problems, machine_problems, run_bytes
+from tasks.params import Params
+
+Usage = namedtuple("Usage", "total used free")
+
+
+def test_bytes_of_a_run(make_params: Callable[..., Params]) -> None:
+    # 8 classes of 150 images of 64x64: 5 bytes a pixel, two 16x16 float16 maps, four tar headers
+    sample = 5 * 4096 + 1024 + 4096
+    assert run_bytes(make_params()) == 2 * 1200 * sample + 500_000_000
+
+
+def test_a_disk_too_small_is_told_with_both_numbers(
+    make_params: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**9, 0, 10**8))
+    (problem,) = machine_problems(make_params(), tmp_path)
+    assert problem.startswith("disk: the run needs about 0.6 GB and 0.1 GB are free in ")
+    assert "lower expand_prompts.images_per_class" in problem
+
+
+def test_what_is_there_already_needs_no_room(
+    make_params: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "data/samples").mkdir(parents=True)
+    (tmp_path / "data/samples/car-0000.tar").write_bytes(bytes(10_000_000))
+    needed = run_bytes(make_params()) - 20_000_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**12, 0, needed))
+    assert machine_problems(make_params(), tmp_path) == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**12, 0, needed - 1))
+    assert len(machine_problems(make_params(), tmp_path)) == 1
+
+
+def test_folders_that_cannot_be_written_are_named(
+    make_params: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("data", "metrics", "report"):
+        (tmp_path / name).mkdir()
+    shut = {tmp_path / "metrics", tmp_path / "report"}
+    monkeypatch.setattr(os, "access", lambda path, _mode: path not in shut)
+    problems = machine_problems(make_params(), tmp_path)
+    assert problems == ["disk: cannot write to metrics, report; give this user the right to"]
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:x", "cuda:", "mps"])
+def test_a_device_of_another_name_is_refused(
+    make_params: Callable[..., Params], tmp_path: Path, device: str
+) -> None:
+    params = make_params({"train_segmenter.device": device})
+    expected = f"train_segmenter.device: must be auto, cpu, cuda or cuda:N, not {device!r}"
+    assert machine_problems(params, tmp_path) == [expected]
+    assert gpu_problems(params) == []
+
+
+@pytest.mark.parametrize(
+    ("count", "device", "refused"),
+    [(0, "cuda", True), (1, "cuda", False), (1, "cuda:0", False), (1, "cuda:1", True)],
+)
+def test_a_gpu_that_is_asked_for_must_be_there(
+    make_params: Callable[..., Params],
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    device: str,
+    refused: bool,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    problems = gpu_problems(make_params({"sample_images.device": device}))
+    assert [problem.partition(":")[0] for problem in problems] == (
+        ["sample_images.device"] if refused else []
+    )
+    assert all(f"sees {count} CUDA devices; choose auto or cpu" in text for text in problems)
+
+
+@pytest.mark.parametrize(
+    ("count", "device", "refused"),
+    [(0, "auto", True), (0, "cpu", True), (1, "auto", False), (1, "cpu", True)],
+)
+def test_float16_is_for_gpus(
+    make_params: Callable[..., Params],
+    monkeypatch: pytest.MonkeyPatch,
+    count: int,
+    device: str,
+    refused: bool,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    changes = {"sample_images.dtype": "float16", "sample_images.device": device}
+    problems = gpu_problems(make_params(changes))
+    assert [problem.partition(": ")[0] for problem in problems] == (
+        ["sample_images.dtype"] if refused else []
+    )

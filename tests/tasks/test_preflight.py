@@ -1,0 +1,268 @@
+"""Bad input stops before anything is computed, with one clear message, and touches no output."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from tasks import preflight
+from tasks.label_maps import encode_image, encode_label
+from tasks.params import InputError, Params
+from tasks.preflight import run, storybook_classes
+from tasks.render_storybook import RENDERERS
+
+ROOT = Path(__file__).parents[2]
+OUTPUTS = {
+    "metrics/preflight.json",
+    "data/inputs/model.json",
+    "data/inputs/labelled_set.json",
+    "data/inputs/test_set.json",
+}
+
+Make = Callable[..., Params]
+
+
+@pytest.fixture
+def root(tmp_path: Path, model_folder: Path) -> Path:
+    """A repository root that holds a model, a config and a labelled set from outside the graph."""
+    config = tmp_path / "mmseg_configs/storybook/tiny.py"
+    config.parent.mkdir(parents=True)
+    config.write_text("")
+    image = np.zeros((4, 4, 3), np.uint8)
+    for part in ("images", "labels"):
+        (tmp_path / "own" / part).mkdir(parents=True)
+    for name in ("a", "b"):
+        (tmp_path / "own/images" / f"{name}.png").write_bytes(encode_image(image))
+        (tmp_path / "own/labels" / f"{name}.png").write_bytes(encode_label(image[..., 0]))
+    return tmp_path
+
+
+@pytest.fixture
+def make(make_params: Make) -> Make:
+    """Parameters that pass in ``root``, with some dotted keys changed."""
+
+    def with_changes(changes: dict[str, Any] | None = None) -> Params:
+        fitting = {
+            "sample_images.model": "model",
+            "train_segmenter.config": "mmseg_configs/storybook/tiny.py",
+            "expand_prompts.images_per_class": 5,
+            "expand_prompts.templates": ["a {}"],
+            "expand_prompts.two_class_share": 0.0,
+        }
+        return make_params(fitting | (changes or {}))
+
+    return with_changes
+
+
+def outputs(root: Path) -> dict[str, bytes]:
+    found = [path for name in ("metrics", "data") for path in (root / name).rglob("*")]
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in found if p.is_file()}
+
+
+def message(params: Params, root: Path) -> str:
+    with pytest.raises(InputError) as caught:
+        run(params, root)
+    return str(caught.value)
+
+
+def test_outputs_when_all_is_well(make: Make, root: Path) -> None:
+    run(make({"evaluate_segmenter.test_set": "own", "train_reference.labelled_set": "none"}), root)
+    written = {name: json.loads(content) for name, content in outputs(root).items()}
+    assert set(written) == OUTPUTS
+    assert written["metrics/preflight.json"] == {"ok": True}
+    assert written["data/inputs/labelled_set.json"] == {"source": "none"}
+    test_set = written["data/inputs/test_set.json"]
+    assert (test_set["source"], test_set["images"], len(test_set["digest"])) == ("outside", 2, 64)
+    model = written["data/inputs/model.json"]
+    assert model["pipeline"] == "StableDiffusionPipeline"
+    assert len(model["digest"]) == 64 and len(model["files"]) == 10
+
+
+def test_sets_of_the_graph_have_a_constant_record(make: Make, root: Path) -> None:
+    run(make(), root)
+    for name in ("labelled_set", "test_set"):
+        record = json.loads((root / f"data/inputs/{name}.json").read_text())
+        assert record == {"source": "data/storybook"}
+
+
+def test_outputs_follow_the_content_of_the_inputs(make: Make, root: Path) -> None:
+    params = make({"evaluate_segmenter.test_set": "own"})
+    run(params, root)
+    before = outputs(root)
+    run(params, root)
+    assert outputs(root) == before
+    (root / "own/labels/a.png").write_bytes(encode_label(np.ones((4, 4), np.uint8)))
+    run(params, root)
+    after = outputs(root)
+    assert {name for name in OUTPUTS if before[name] != after[name]} == {
+        "data/inputs/test_set.json"
+    }
+
+
+def test_slow_checks_run_again_only_for_other_content(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    for name in ("check_pairs", "prompt_problems", "gpu_problems"):
+        monkeypatch.setattr(preflight, name, lambda *_, name=name: calls.append(name) or [])
+    slow = ["check_pairs", "check_pairs", "prompt_problems", "gpu_problems"]
+    params = make({"evaluate_segmenter.test_set": "own"})
+    run(params, root)
+    assert calls == slow
+    for path in (root / "own/images").iterdir():
+        os.utime(path, ns=(1, 1))
+    run(params, root)
+    assert calls == slow
+    run(make({"evaluate_segmenter.test_set": "own", "write_report.seed": 1}), root)
+    assert calls == slow * 2
+
+
+def test_a_failed_check_is_not_remembered_as_passed(make: Make, root: Path) -> None:
+    bad = make({"expand_prompts.templates": ["a {} " + "very " * 20]})
+    first = message(bad, root)
+    assert message(bad, root) == first
+
+
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "a class without a phrase": (
+        {"expand_prompts.classes": ["car", "diningtable"]},
+        "expand_prompts.classes: class 'diningtable' has no phrase",
+    ),
+    "a model that is not there": (
+        {"sample_images.model": "/no/such/model"},
+        "sample_images.model: /no/such/model is neither a folder nor a model in the hub's cache",
+    ),
+    "a height off the step": (
+        {"sample_images.height": 60},
+        "sample_images.height: must be a multiple of 8 for this model, not 60",
+    ),
+    "maps of no layer": (
+        {"sample_images.attention_resolution": 12},
+        "sample_images.attention_resolution: at 64x64 this model's cross-attention has the sides "
+        "16, 8, 4, not 12",
+    ),
+    "a test set that is not there": (
+        {"evaluate_segmenter.test_set": "nowhere"},
+        "evaluate_segmenter.test_set: {root}/nowhere: no such folder",
+    ),
+    "a labelled set that is not there": (
+        {"train_reference.labelled_set": "nowhere"},
+        "train_reference.labelled_set: {root}/nowhere: no such folder",
+    ),
+    "a set that storybook does not make": (
+        {"evaluate_segmenter.test_set": "data/storybook/tset"},
+        "evaluate_segmenter.test_set: data/storybook/tset is no set that render_storybook makes; "
+        "it makes data/storybook/train, data/storybook/val, data/storybook/test",
+    ),
+    "storybook turned off": (
+        {"render_storybook.domain": "none"},
+        "evaluate_segmenter.test_set: data/storybook/test is made by render_storybook, whose "
+        "domain is none",
+    ),
+    "classes in another order": (
+        {"expand_prompts.classes": ["boat", "car"]},
+        "evaluate_segmenter.test_set: data/storybook/test: label value 1 is 'car' in the set and "
+        "'boat' in expand_prompts.classes",
+    ),
+    "the test set as labelled set": (
+        {"train_reference.labelled_set": "own", "evaluate_segmenter.test_set": "./own/"},
+        "train_reference.labelled_set: is the test set too",
+    ),
+    "a prompt that is too long": (
+        {"expand_prompts.templates": ["a {} under a xyzzy sky of zzzzzzzz"]},
+        "prompts are too long: the text encoder reads 20 tokens, start and end included",
+    ),
+    "a negative prompt that is too long": (
+        {"expand_prompts.negative_prompt": "blurry ugly distorted"},
+        "expand_prompts.negative_prompt: the text encoder reads 20 tokens",
+    ),
+    "a config that is not there": (
+        {"train_segmenter.config": "mmseg_configs/storybook/tny.py"},
+        "train_segmenter.config: mmseg_configs/storybook/tny.py does not exist; there is "
+        "mmseg_configs/storybook/tiny.py",
+    ),
+    "an unknown device": (
+        {"sample_images.device": "gpu"},
+        "sample_images.device: must be auto, cpu, cuda or cuda:N, not 'gpu'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "expected"), BAD.values(), ids=list(BAD))
+def test_bad_input_is_named_and_touches_no_output(
+    make: Make, root: Path, changes: dict[str, Any], expected: str
+) -> None:
+    run(make(), root)
+    before = outputs(root)
+    assert expected.format(root=root) in message(make(changes), root)
+    assert outputs(root) == before
+
+
+def test_missing_labels_and_unreadable_images_are_told(make: Make, root: Path) -> None:
+    params = make({"evaluate_segmenter.test_set": "own"})
+    (root / "own/images/a.png").write_text("no image")
+    assert "evaluate_segmenter.test_set: own: cannot be read; replace or remove: " in message(
+        params, root
+    )
+    (root / "own/labels/b.png").unlink()
+    text = message(params, root)
+    assert "evaluate_segmenter.test_set: " in text and "have no label: b.png" in text
+
+
+def test_all_problems_are_listed_together(make: Make, root: Path) -> None:
+    changes = {
+        "expand_prompts.negative_prompt": "blurry ugly distorted",
+        "sample_images.height": 60,
+        "train_reference.labelled_set": "nowhere",
+        "train_segmenter.config": "none.py",
+    }
+    lines = message(make(changes), root).splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "sample_images.height",
+        "train_reference.labelled_set",
+        "train_segmenter.config",
+        "expand_prompts.negative_prompt",
+    ]
+
+
+def test_a_tokenizer_that_cannot_be_loaded_is_told(make: Make, root: Path) -> None:
+    (root / "model/tokenizer/tokenizer.json").write_text("{}")
+    assert "sample_images.model: " in message(make(), root)
+
+
+@pytest.mark.parametrize("domain", ["page", "street"])
+def test_class_lists_are_those_of_the_renderer(domain: str) -> None:
+    assert storybook_classes(domain) == RENDERERS[domain][1]
+
+
+def test_the_command_prints_the_message_and_ends_with_status_1(make: Make, root: Path) -> None:
+    changed = make({"sample_images.model": "nowhere"}).model_dump(mode="json")
+    (root / "params.yaml").write_text(yaml.safe_dump(changed))
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks.preflight"],
+        cwd=root,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("sample_images.model: nowhere is neither a folder nor a model")
+    assert "Traceback" not in done.stderr
+    assert outputs(root) == {}
+
+
+def test_preflight_and_what_it_imports_leave_torch_alone() -> None:
+    code = "import sys, tasks.preflight; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"
