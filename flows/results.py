@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from rich.console import Group
 from rich.table import Table
 
 EVALUATION = Path("metrics/evaluation.json")
@@ -47,19 +48,18 @@ def result_rows(evaluation: dict[str, Any]) -> list[Row]:
     ]
 
 
-def result_table(evaluation: dict[str, Any]) -> Table:
-    """The result for a terminal."""
+def result_view(evaluation: dict[str, Any]) -> Group:
+    """The result for a terminal: what was measured on, the table, what was not measured."""
     images, test_set = evaluation["images"], evaluation["test_set"]
-    title = f"IoU on {images} labelled images of {test_set}" if images else "IoU"
-    table = Table(title=title, caption="\n".join(evaluation["not_measured"]), title_justify="left")
-    table.add_column("class")
+    title = f"IoU on {images} labelled images of {test_set}" if images else "No test set"
+    table = Table("class")
     table.add_column("synthetic only", justify="right")
     table.add_column("reference", justify="right")
     for row in result_rows(evaluation):
         if row["class"] == "mIoU":
             table.add_section()
         table.add_row(*row.values())
-    return table
+    return Group(title, table, *evaluation["not_measured"])
 
 
 def stages_markdown(runs: list[StageRun]) -> str:

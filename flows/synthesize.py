@@ -32,15 +32,15 @@ from flows.results import (
     StageRun,
     read_evaluation,
     result_rows,
-    result_table,
+    result_view,
     stages_markdown,
 )
 from flows.run_log import append_run, now, only_run
 from tasks.params import InputError
 
 _CHATTER = re.compile(
-    r"To track the changes with git|To enable auto staging|Use `dvc push`|(Generating|Updating) lock"
-    r"|\s+(git add|dvc config core\.autostage)"
+    r"To track the changes with git|To enable auto staging|Use `dvc push`"
+    r"|(Generating|Updating) lock|\s+(git add|dvc config core\.autostage)"
 )
 _OUTCOMES: list[tuple[str, Outcome]] = [
     ("Running stage ", "ran"),
@@ -210,7 +210,7 @@ def main(
     console = Console()
     evaluation = read_evaluation()
     if evaluation:
-        console.print(result_table(evaluation))
+        console.print(result_view(evaluation))
     if REPORT.exists():
         console.print(f"Report: {REPORT.resolve()}", soft_wrap=True)
 

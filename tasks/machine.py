@@ -83,6 +83,15 @@ def gpu_problems(params: Params) -> list[str]:
     return problems
 
 
+def choose_device(wanted: str) -> str:
+    """The device to compute on: ``auto`` is the first CUDA device, or the CPU where there is none."""
+    import torch  # two seconds to import, and whoever asks has it imported already
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return wanted
+
+
 def gpu_facts() -> list[Any]:
     """What decides whether PyTorch finds a GPU, as far as files tell."""
     devices = sorted(map(str, [*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev").glob("dxg")]))

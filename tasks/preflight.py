@@ -20,7 +20,6 @@ from tasks import records
 from tasks.base_models import BaseModel, find_model, model_files, read_model
 from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests, write_atomically
 from tasks.entry import run_stage
-from tasks.expand_prompts import expand
 from tasks.labelled_sets import (
     Pair,
     check_pairs,
@@ -32,6 +31,7 @@ from tasks.labelled_sets import (
 from tasks.lexicon import look_up_all
 from tasks.machine import gpu_facts, gpu_problems, machine_problems
 from tasks.params import InputError, Params, SampleImages
+from tasks.prompts import expand
 
 log = logging.getLogger(__name__)
 

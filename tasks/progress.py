@@ -3,8 +3,9 @@
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,10 +15,16 @@ log = logging.getLogger(__name__)
 LOG_SECONDS = 10.0
 
 
+class Advance(Protocol):
+    """Tells that ``count`` more units are done, and what else to show, such as the loss."""
+
+    def __call__(self, count: int, note: str = "", /) -> None: ...
+
+
 @contextmanager
 def progress(
     what: str, total: int, unit: str, *, enabled: bool = True
-) -> Iterator[Callable[[int], None]]:
+) -> Iterator[Advance]:
     """Show how far ``what`` is; the block gets a function to call with the units just done.
 
     Where standard error is no terminal, such as in a flow's log, a line is logged every ten seconds
@@ -30,37 +37,37 @@ def progress(
         return done / max(time.monotonic() - started, 1e-9)
 
     if not enabled:
-        yield lambda _count: None
+        yield lambda _count, _note="", /: None
     elif sys.stderr.isatty():
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[note]}"),
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=Console(stderr=True)) as bar:
-            task = bar.add_task(what, total=total, rate="")
+            task = bar.add_task(what, total=total, rate="", note="")
 
-            def advance(count: int) -> None:
+            def advance(count: int, note: str = "", /) -> None:
                 nonlocal done
                 done += count
-                bar.update(task, advance=count, rate=f"{rate():.1f} {unit}/s")
+                bar.update(task, advance=count, rate=f"{rate():.1f} {unit}/s", note=note)
 
             yield advance
     else:
         told = started
 
-        def tell(count: int) -> None:
+        def tell(count: int, note: str = "", /) -> None:
             nonlocal done, told
             done += count
             now = time.monotonic()
             if now - told >= LOG_SECONDS:
                 told = now
                 left = (total - done) / max(rate(), 1e-9)
-                log.info(
-                    "%s: %d of %d %s, %.1f %s/s, %.0f s left", what, done, total, unit, rate(), unit, left
-                )
+                shown = f"{rate():.1f} {unit}/s{', ' if note else ''}{note}"
+                log.info("%s: %d of %d %s, %s, %.0f s left", what, done, total, unit, shown, left)
 
         yield tell
         log.info("%s: %d %s in %.0f s, %.1f %s/s", what, done, unit, time.monotonic() - started, rate(), unit)

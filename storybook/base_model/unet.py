@@ -1,6 +1,7 @@
 """Trains the UNet and the word vectors by v-prediction; stops and resumes at any checkpoint."""
 
 import logging
+import math
 import time
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def train_unet(
     before = saved = time.monotonic()
     while spent < minutes:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        lr = rate * min(1.0, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + np.cos(np.pi * spent / minutes))
+        lr = rate * min(1.0, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + math.cos(math.pi * spent / minutes))
         for group in optimizer.param_groups:
             group["lr"] = lr
         chosen = torch.randint(len(latents), (batch,), generator=generator)

@@ -3,9 +3,9 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from tasks.expand_prompts import compose, draw_word, expand, relation_sequence, with_article
 from tasks.lexicon import Entry
 from tasks.params import ExpandPrompts, InputError, PromptShares
+from tasks.prompts import compose, draw_word, expand, relation_sequence, with_article
 
 
 def section(**changes: object) -> ExpandPrompts:
@@ -72,13 +72,19 @@ def test_spans_mark_the_phrases_in_every_row() -> None:
 
 
 def test_a_larger_budget_keeps_all_rows() -> None:
-    small = [row for row in expand(section(images_per_class=5)) if row["classes"][0]["name"] == "dog"]
-    large = [row for row in expand(section(images_per_class=9)) if row["classes"][0]["name"] == "dog"]
+    small = [
+        row for row in expand(section(images_per_class=5)) if row["classes"][0]["name"] == "dog"
+    ]
+    large = [
+        row for row in expand(section(images_per_class=9)) if row["classes"][0]["name"] == "dog"
+    ]
     assert large[:5] == small
 
 
 def test_another_seed_gives_other_noise() -> None:
-    assert {r["seed"] for r in expand(section())}.isdisjoint(r["seed"] for r in expand(section(seed=1)))
+    assert {r["seed"] for r in expand(section())}.isdisjoint(
+        r["seed"] for r in expand(section(seed=1))
+    )
 
 
 def test_class_without_a_phrase_is_named_with_the_remedy() -> None:

@@ -1,0 +1,129 @@
+"""Pictures for looking at samples: overlays of label maps and heat maps, reliability, thumbnails.
+
+All take and give ``uint8`` arrays of one size; what is seen in the report is made here.
+"""
+
+import base64
+import colorsys
+import io
+
+import numpy as np
+from PIL import Image
+
+from tasks.label_maps import BACKGROUND, IGNORE, encode_image
+
+RGB = tuple[int, int, int]
+
+THUMBNAIL = 224
+"""Longer side of larger images when they are shown, in pixels."""
+PIXEL_ART = 128
+"""Up to this side an image is shown with its pixels sharp, and stored without loss."""
+
+_FIRST: tuple[RGB, ...] = (
+    (229, 72, 77),
+    (62, 123, 240),
+    (36, 160, 92),
+    (240, 160, 30),
+    (150, 84, 220),
+    (20, 178, 196),
+    (164, 106, 58),
+    (232, 76, 156),
+    (132, 190, 40),
+    (104, 116, 140),
+)
+_VOID: RGB = (150, 150, 150)
+_HEAT = np.array([[24, 16, 58], [112, 30, 122], [216, 56, 92], [250, 150, 66], [252, 246, 190]])
+_TRUST = np.array([[22, 26, 48], [28, 84, 122], [46, 152, 146], [158, 212, 130], [250, 244, 176]])
+
+
+def class_colours(count: int) -> list[RGB]:
+    """Colours of the label values 0 to ``count``, easily told apart; 0, the background, is grey.
+
+    Ten are chosen by hand; from there on hues a golden angle apart, in three shades.
+    """
+    colours: list[RGB] = [_VOID, *_FIRST[:count]]
+    for number in range(len(_FIRST), count):
+        hue = (0.13 + 0.381966 * number) % 1
+        rgb = colorsys.hls_to_rgb(hue, (0.52, 0.4, 0.64)[number % 3], 0.66)
+        colours.append((round(rgb[0] * 255), round(rgb[1] * 255), round(rgb[2] * 255)))
+    return colours
+
+
+def ramp(values: np.ndarray, stops: np.ndarray) -> np.ndarray:
+    """``float (H, W)``, 0..1, as colours between evenly spaced stops: ``float (H, W, 3)``."""
+    at = np.linspace(0, 1, len(stops))
+    return np.stack([np.interp(values, at, stops[:, channel]) for channel in range(3)], axis=-1)
+
+
+def muted(image: np.ndarray) -> np.ndarray:
+    """The image greyed and darkened, as the ground of an overlay: ``float (H, W, 3)``."""
+    grey = image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+    return 0.65 * grey[..., None] + 0.2 * image
+
+
+def label_overlay(image: np.ndarray, label: np.ndarray, colours: list[RGB]) -> np.ndarray:
+    """The classes in their colours over the muted image; where nothing is said, a light grey.
+
+    Args:
+        image: ``uint8 (H, W, 3)``.
+        label: ``uint8 (H, W)``, 0 background, 255 ignore.
+        colours: by label value.
+    """
+    table = np.full((256, 3), _VOID, np.float32)
+    table[: len(colours)] = colours
+    alpha = np.where(label == BACKGROUND, 0, np.where(label == IGNORE, 0.55, 0.72))[..., None]
+    return _to_uint8(muted(image) * (1 - alpha) + table[label] * alpha)
+
+
+def heat_overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """One attention map over the muted image, from dark (its minimum) to light (its maximum).
+
+    Args:
+        image: ``uint8 (H, W, 3)``.
+        heat: ``float (h, w)``; resized to the image.
+    """
+    low, high = float(heat.min()), float(heat.max())
+    scaled = (heat.astype(np.float32) - low) / (high - low if high > low else 1)
+    full = Image.fromarray(scaled).resize(
+        (image.shape[1], image.shape[0]), Image.Resampling.BICUBIC
+    )
+    values = np.clip(np.asarray(full), 0, 1)
+    alpha = (0.45 + 0.45 * values)[..., None]
+    return _to_uint8(muted(image) * (1 - alpha) + ramp(values, _HEAT) * alpha)
+
+
+def reliability_picture(reliability: np.ndarray) -> np.ndarray:
+    """Reliability ``uint8 (H, W)`` as colours, light where it is high: ``uint8 (H, W, 3)``."""
+    return _to_uint8(ramp(reliability / 255, _TRUST))
+
+
+def difference(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Where a prediction is wrong, in red over the muted image; ignored pixels are never wrong."""
+    wrong = ((truth != prediction) & (truth != IGNORE))[..., None]
+    return _to_uint8(np.where(wrong, np.array([235, 60, 60]), muted(image)))
+
+
+def thumbnail(image: np.ndarray, side: int = THUMBNAIL) -> np.ndarray:
+    """An image or map with its longer side at most ``side``; maps keep their values."""
+    height, width = image.shape[:2]
+    scale = side / max(height, width)
+    if scale >= 1:
+        return image
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    method = Image.Resampling.LANCZOS if image.ndim == 3 else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(image).resize(size, method))
+
+
+def data_uri(image: np.ndarray) -> str:
+    """An image ``uint8 (H, W, 3)`` inline: PNG for pixel art, JPEG for larger ones."""
+    if max(image.shape[:2]) <= PIXEL_ART:
+        kind, data = "png", encode_image(image)
+    else:
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, format="JPEG", quality=84, optimize=True)
+        kind, data = "jpeg", buffer.getvalue()
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _to_uint8(values: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

@@ -1,0 +1,82 @@
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flows.processes import LineSplitter, run_in_group
+
+
+def test_lines_are_cut_at_newlines() -> None:
+    lines = LineSplitter()
+    assert lines.feed(b"one\ntw") == ["one"]
+    assert lines.feed(b"o\r\n\nthree") == ["two"]
+    assert lines.close() == ["three"]
+    assert lines.close() == []
+
+
+def test_characters_cut_in_two_are_put_together() -> None:
+    lines = LineSplitter()
+    text = "größer\n".encode()
+    assert lines.feed(text[:3]) + lines.feed(text[3:]) == ["größer"]
+
+
+def test_a_progress_bar_leaves_one_state_in_a_while() -> None:
+    lines = LineSplitter(redraw_seconds=60)
+    assert lines.feed(b"\r1/4\r2/4\r3/4") == ["1/4"]
+    assert lines.feed(b"\r4/4\n") == ["4/4"]
+    assert lines.feed(b"\r1/9\r2/9\r") == []
+
+
+def test_output_of_both_streams_and_status() -> None:
+    code = "import sys; print('out', flush=True); print('err', file=sys.stderr); sys.exit(3)"
+    seen: list[str] = []
+    assert run_in_group([sys.executable, "-c", code], seen.append) == 3
+    assert seen == ["out", "err"]
+
+
+def test_a_signal_is_a_negative_status() -> None:
+    code = "import os; os.kill(os.getpid(), 9)"
+    assert run_in_group([sys.executable, "-c", code], print) == -signal.SIGKILL
+
+
+FAMILY = """
+import signal, subprocess, sys, time
+if {stubborn}: signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+print(child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_an_exception_ends_the_whole_group(stubborn: bool) -> None:
+    children: list[int] = []
+
+    def interrupt(line: str) -> None:
+        children.append(int(line))
+        raise KeyboardInterrupt
+
+    started = time.monotonic()
+    command = [sys.executable, "-c", FAMILY.format(stubborn=stubborn)]
+    with pytest.raises(KeyboardInterrupt):
+        run_in_group(command, interrupt, grace_seconds=1)
+    assert time.monotonic() - started < 20
+    assert not runs(children[0])
+
+
+def runs(pid: int) -> bool:
+    """Whether a process exists and is no zombie, within the second that its end may take."""
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+            state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except (ProcessLookupError, FileNotFoundError):
+            return False
+        if state == "Z":
+            return False
+        time.sleep(0.05)
+    return True

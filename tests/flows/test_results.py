@@ -1,0 +1,62 @@
+import io
+
+from rich.console import Console
+
+from flows.results import StageRun, result_rows, result_view, stages_markdown
+
+EVALUATION = {
+    "miou": 0.61,
+    "reference_miou": 0.8,
+    "ratio": 0.7625,
+    "per_class": {"background": 0.9, "car": 0.32},
+    "reference_per_class": {"background": 0.95, "car": 0.65},
+    "images": 12,
+    "test_set": "data/storybook/test",
+    "not_measured": [],
+}
+UNMEASURED = {
+    "miou": None,
+    "reference_miou": None,
+    "ratio": None,
+    "per_class": {},
+    "reference_per_class": {},
+    "images": 0,
+    "test_set": "none",
+    "not_measured": ["no test set"],
+}
+
+
+def test_rows_are_the_classes_the_means_and_their_ratio() -> None:
+    assert [tuple(row.values()) for row in result_rows(EVALUATION)] == [
+        ("background", "0.900", "0.950"),
+        ("car", "0.320", "0.650"),
+        ("mIoU", "0.610", "0.800"),
+        ("ratio", "0.762", "-"),
+    ]
+
+
+def test_what_was_not_measured_is_a_dash() -> None:
+    assert [tuple(row.values()) for row in result_rows(UNMEASURED)] == [
+        ("mIoU", "-", "-"),
+        ("ratio", "-", "-"),
+    ]
+
+
+def test_the_view_names_the_test_set_and_the_gaps() -> None:
+    def text(evaluation: dict[str, object]) -> str:
+        out = io.StringIO()
+        Console(file=out, width=80).print(result_view(evaluation))
+        return out.getvalue()
+
+    assert "12 labelled images of data/storybook/test" in text(EVALUATION)
+    assert "0.762" in text(EVALUATION)
+    assert "no test set" in text(UNMEASURED)
+
+
+def test_stages_as_markdown() -> None:
+    runs = [StageRun("preflight", "ran", 1.04), StageRun("expand_prompts", "unchanged", 2.0)]
+    assert stages_markdown(runs).splitlines()[2:] == [
+        "| preflight | ran | 1.0 |",
+        "| expand_prompts | unchanged | 2.0 |",
+        "| all | | 3.0 |",
+    ]

@@ -1,0 +1,207 @@
+"""The flow on a toy pipeline, real DVC and real Prefect."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    TaskRunFilter,
+    TaskRunFilterFlowRunId,
+)
+
+from flows.synthesize import StageFailed, StageOutput, main, synthesize
+
+ROOT = Path(__file__).parents[2]
+
+REFUSES = """
+import sys
+print("12:00:00 looking", file=sys.stderr)
+print("params.yaml: x: unknown key; did you mean 'y'?", file=sys.stderr)
+sys.exit(1)
+"""
+DIES_ONCE = """
+import os, pathlib
+mark = pathlib.Path("died")
+if not mark.exists():
+    mark.touch()
+    os.kill(os.getpid(), 9)
+open("b.txt", "w").write("b")
+"""
+SLEEPS = """
+import time
+print("asleep", flush=True)
+time.sleep(100)
+"""
+
+
+@pytest.fixture
+def house(toy: Path, prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(toy)
+    return toy
+
+
+def last_run(house: Path) -> dict[str, Any]:
+    entry: dict[str, Any] = json.loads(
+        (house / ".maskloom/runs.ndjson").read_text().splitlines()[-1]
+    )
+    return entry
+
+
+def outcomes(house: Path) -> dict[str, str]:
+    return {run["stage"]: run["outcome"] for run in last_run(house)["stages"]}
+
+
+def test_runs_the_stages_then_finds_nothing_to_do(house: Path) -> None:
+    assert synthesize(return_state=True).is_completed()
+    assert outcomes(house) == {"first": "ran", "second": "ran"}
+    assert set(last_run(house)["outputs"]) == {"a.txt", "b.txt"}
+    assert (house / "b.txt").read_text() == "b"
+
+    synthesize(return_state=True)
+    assert outcomes(house) == {"first": "unchanged", "second": "unchanged"}
+
+    (house / "a.txt").unlink()
+    synthesize(only="first", return_state=True)
+    assert outcomes(house) == {"first": "restored"}
+
+    synthesize(upto="first", force=True, return_state=True)
+    assert outcomes(house) == {"first": "ran"}
+
+
+def test_leaves_logs_times_and_results_on_the_server(house: Path) -> None:
+    (house / "metrics").mkdir()
+    evaluation = {"miou": 0.5, "reference_miou": 0.8, "ratio": 0.625, "per_class": {"car": 0.5}}
+    evaluation |= {"reference_per_class": {"car": 0.8}, "images": 3, "test_set": "t"}
+    (house / "metrics/evaluation.json").write_text(json.dumps(evaluation | {"not_measured": []}))
+    pipeline = (house / "dvc.yaml").read_text().replace("second:", "evaluate_segmenter:")
+    (house / "dvc.yaml").write_text(pipeline)
+    state = synthesize(return_state=True)
+    run_id = state.state_details.flow_run_id
+    assert run_id == UUID(last_run(house)["run_id"])
+    with get_client(sync_client=True) as client:
+        tasks = client.read_task_runs(
+            task_run_filter=TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[run_id]))
+        )
+        artifacts = client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
+        )
+    assert sorted(task.name for task in tasks) == ["evaluate_segmenter", "first"]
+    data = {artifact.key: artifact.data for artifact in artifacts}
+    assert "| first | ran |" in data["synthesize-stages"]
+    assert json.loads(data["synthesize-result"])[-1] == {
+        "class": "ratio",
+        "synthetic only": "0.625",
+        "reference": "-",
+    }
+
+
+def test_a_refusal_is_not_tried_again_and_ends_with_its_message(
+    house: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (house / "second.py").write_text(REFUSES)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    assert outcomes(house) == {"first": "ran", "second": "failed"}
+    assert last_run(house)["state"] == "failed"
+    printed = capfd.readouterr().err
+    assert printed.count("looking") == 1
+    assert "Traceback" not in printed
+    message = "params.yaml: x: unknown key; did you mean 'y'?"
+    assert printed.endswith(f"stage second failed (exit status 1)\n{message}\n")
+
+
+def test_a_killed_stage_is_tried_once_more(house: Path) -> None:
+    (house / "second.py").write_text(DIES_ONCE)
+    assert synthesize(return_state=True).is_completed()
+    assert outcomes(house) == {"first": "ran", "second": "ran"}
+
+
+def test_an_unknown_stage_starts_nothing(house: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(only="frist")
+    assert ended.value.code == 1
+    assert capfd.readouterr().err == "'frist' is no stage of dvc.yaml; did you mean 'first'?\n"
+    assert not (house / ".maskloom").exists()
+
+
+@pytest.mark.parametrize(
+    ("status", "words", "worth"),
+    [
+        (1, ["params.yaml: x: unknown key"], False),
+        (1, ["torch.OutOfMemoryError: CUDA out of memory."], True),
+        (-signal.SIGKILL, [], True),
+        (128 + signal.SIGKILL, [], True),
+        (-signal.SIGTERM, [], False),
+        (128 + signal.SIGINT, [], False),
+    ],
+)
+def test_what_is_worth_retrying(status: int, words: list[str], worth: bool) -> None:
+    assert StageFailed("stage", status, words).worth_retrying is worth
+
+
+def test_output_is_shortened_and_the_message_kept() -> None:
+    output = StageOutput()
+    lines = {
+        "Running stage 'a':": "Running stage 'a':",
+        "> python -m tasks.a": "> python -m tasks.a",
+        "a warning of a library": "a warning of a library",
+        "12:34:56 reading": "reading",
+        "params.yaml: wrong": "params.yaml: wrong",
+        "Use `dvc push` to send your updates to remote storage.": None,
+        "ERROR: failed to reproduce 'a': failed to run: python -m tasks.a, exited with -9": None,
+    }
+    assert {line: output.read(line) for line in lines} == lines
+    assert (output.outcome, output.exit_status) == ("ran", -9)
+    assert output.last_words == ["params.yaml: wrong"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_the_flow_its_stage_and_its_server(
+    toy: Path, number: signal.Signals, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (toy / "second.py").write_text(SLEEPS)
+    home = tmp_path_factory.mktemp("prefect")
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(home)}
+    environment.pop("PREFECT_API_URL", None)
+    log = toy / "flow.log"
+    with open(log, "w") as out:
+        flow = subprocess.Popen(
+            [sys.executable, "-m", "flows.synthesize"],
+            cwd=toy,
+            env=environment,
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 120
+    while "asleep" not in log.read_text():
+        assert time.monotonic() < deadline and flow.poll() is None, log.read_text()
+        time.sleep(0.2)
+    flow.send_signal(number)
+    assert flow.wait(60) in (128 + number, -number)
+    assert outcomes(toy) == {"first": "ran", "second": "cancelled"}
+    left = [
+        folder
+        for folder in Path("/proc").iterdir()
+        if folder.name.isdigit() and str(home).encode() in environ(folder)
+    ]
+    assert not left, [(folder / "cmdline").read_bytes() for folder in left]
+
+
+def environ(folder: Path) -> bytes:
+    try:
+        return (folder / "environ").read_bytes()
+    except OSError:
+        return b""
