@@ -1,1 +1,1 @@
-"""Configs for MMSegmentation that are only their difference, and the code that they load by name."""
+"""MMSegmentation configs that are only their difference, and the code that they load by name."""

@@ -5,7 +5,7 @@ randomness comes from the generator that is passed in.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -31,7 +31,7 @@ Placement = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Thing:
-    """One thing of a scene; ``x, y`` is the middle of its foot and ``extent`` its larger side, 0..1."""
+    """A thing of a scene; ``x, y`` is the middle of its foot, ``extent`` its larger side, 0..1."""
 
     kind: str
     colour: str
@@ -57,7 +57,7 @@ class Scene:
     opening: str
 
 
-@lru_cache(maxsize=None)
+@cache
 def _bounds(kind: str) -> tuple[float, float, float, float]:
     """Left, top, right, bottom of a drawing in its own units."""
     image, label = Image.new("RGB", (400, 400)), Image.new("L", (400, 400))

@@ -1,4 +1,4 @@
-"""The ``street`` domain: road, sky, buildings and traffic from a driver's seat, at dusk, some in rain.
+"""The ``street`` domain: road, sky, buildings, traffic from a driver's seat, at dusk, some in rain.
 
 A distant domain: another palette, another viewpoint, every pixel belongs to a class. The base model
 never saw it.
@@ -21,7 +21,13 @@ SKY: tuple[tuple[RGB, RGB], ...] = (
 )
 """Dusk, late dusk and rain clouds: colour at the top and at the horizon."""
 WALLS: tuple[RGB, ...] = ((92, 74, 82), (112, 92, 88), (76, 80, 98), (122, 104, 96), (88, 88, 96))
-PAINT: tuple[RGB, ...] = ((142, 40, 44), (48, 62, 104), (150, 148, 146), (60, 92, 74), (170, 132, 60))
+PAINT: tuple[RGB, ...] = (
+    (142, 40, 44),
+    (48, 62, 104),
+    (150, 148, 146),
+    (60, 92, 74),
+    (170, 132, 60),
+)
 
 
 @dataclass(frozen=True)
@@ -39,8 +45,14 @@ class Street:
 
 def sample_street(rng: np.random.Generator) -> Street:
     """Draw a street; ``trees`` are (side, depth), ``cars`` (lane, depth), depth 0 far to 1 near."""
-    trees = [(float(rng.choice([-1, 1])), float(rng.uniform(0.2, 0.8))) for _ in range(rng.integers(0, 4))]
-    cars = [(float(rng.choice([-0.5, 0.5])), float(rng.uniform(0.15, 0.75))) for _ in range(rng.integers(0, 3))]
+    trees = [
+        (float(rng.choice([-1, 1])), float(rng.uniform(0.2, 0.8)))
+        for _ in range(rng.integers(0, 4))
+    ]
+    cars = [
+        (float(rng.choice([-0.5, 0.5])), float(rng.uniform(0.15, 0.75)))
+        for _ in range(rng.integers(0, 3))
+    ]
     return Street(
         sky=int(rng.integers(len(SKY))),
         vanishing=(float(rng.uniform(0.4, 0.6)), float(rng.uniform(0.4, 0.5))),
@@ -95,7 +107,12 @@ def _buildings(canvas: _Canvas, street: Street, rng: np.random.Generator) -> Non
                 y = vy - height * (depth + far) / 2 * 0.75 * row / 4
                 size = 0.05 * depth
                 canvas.polygon(
-                    [(mid - width, y), (mid + width, y), (mid + width, y + size), (mid - width, y + size)],
+                    [
+                        (mid - width, y),
+                        (mid + width, y),
+                        (mid + width, y + size),
+                        (mid - width, y + size),
+                    ],
                     lit,  # type: ignore[arg-type]  # a 3-tuple
                     "building",
                 )
@@ -106,12 +123,19 @@ def _tree(canvas: _Canvas, street: Street, side: float, depth: float) -> None:
     vx, vy = street.vanishing
     x, foot, size = vx + side * (0.12 + 0.42 * depth), vy + 0.12 + 0.2 * depth, 0.1 + 0.26 * depth
     canvas.polygon(
-        [(x - size * 0.1, foot), (x + size * 0.1, foot), (x + size * 0.06, foot - size), (x - size * 0.06, foot - size)],
+        [
+            (x - size * 0.1, foot),
+            (x + size * 0.1, foot),
+            (x + size * 0.06, foot - size),
+            (x - size * 0.06, foot - size),
+        ],
         (58, 42, 38),
         "tree",
     )
     canvas.ellipse(x, foot - size * 1.3, size * 0.48, size * 0.62, (38, 62, 50), "tree")
-    canvas.ellipse(x - size * 0.1, foot - size * 1.45, size * 0.3, size * 0.34, (52, 80, 60), "tree")
+    canvas.ellipse(
+        x - size * 0.1, foot - size * 1.45, size * 0.3, size * 0.34, (52, 80, 60), "tree"
+    )
 
 
 def _car(canvas: _Canvas, street: Street, lane: float, depth: float, paint: RGB) -> None:
@@ -120,27 +144,47 @@ def _car(canvas: _Canvas, street: Street, lane: float, depth: float, paint: RGB)
     dark: RGB = (24, 22, 28)
     for wheel in (-0.78, 0.78):
         canvas.polygon(
-            [(x + (wheel + d) * half, foot + e * half) for d, e in ((-0.2, -0.3), (0.2, -0.3), (0.2, 0.12), (-0.2, 0.12))],
+            [
+                (x + (wheel + d) * half, foot + e * half)
+                for d, e in ((-0.2, -0.3), (0.2, -0.3), (0.2, 0.12), (-0.2, 0.12))
+            ],
             dark,
             "car",
         )
     canvas.polygon(
-        [(x - half, foot - 0.12 * half), (x - half, foot - 0.8 * half), (x + half, foot - 0.8 * half), (x + half, foot - 0.12 * half)],
+        [
+            (x - half, foot - 0.12 * half),
+            (x - half, foot - 0.8 * half),
+            (x + half, foot - 0.8 * half),
+            (x + half, foot - 0.12 * half),
+        ],
         paint,
         "car",
     )
     canvas.polygon(
-        [(x - 0.86 * half, foot - 0.8 * half), (x - 0.64 * half, foot - 1.4 * half), (x + 0.64 * half, foot - 1.4 * half), (x + 0.86 * half, foot - 0.8 * half)],
+        [
+            (x - 0.86 * half, foot - 0.8 * half),
+            (x - 0.64 * half, foot - 1.4 * half),
+            (x + 0.64 * half, foot - 1.4 * half),
+            (x + 0.86 * half, foot - 0.8 * half),
+        ],
         paint,
         "car",
     )
     canvas.polygon(
-        [(x - 0.66 * half, foot - 0.84 * half), (x - 0.52 * half, foot - 1.28 * half), (x + 0.52 * half, foot - 1.28 * half), (x + 0.66 * half, foot - 0.84 * half)],
+        [
+            (x - 0.66 * half, foot - 0.84 * half),
+            (x - 0.52 * half, foot - 1.28 * half),
+            (x + 0.52 * half, foot - 1.28 * half),
+            (x + 0.66 * half, foot - 0.84 * half),
+        ],
         (70, 82, 100),
         "car",
     )
     for lamp in (-0.76, 0.76):
-        canvas.ellipse(x + lamp * half, foot - 0.58 * half, 0.17 * half, 0.13 * half, (240, 60, 50), "car")
+        canvas.ellipse(
+            x + lamp * half, foot - 0.58 * half, 0.17 * half, 0.13 * half, (240, 60, 50), "car"
+        )
 
 
 def render(street: Street) -> tuple[np.ndarray, np.ndarray]:

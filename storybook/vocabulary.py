@@ -11,7 +11,7 @@ RGB = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class ThingClass:
-    """A foreground class: its name, its synonyms (same look) and hyponyms (each its own outline)."""
+    """A foreground class: its name, synonyms (same look) and hyponyms (each its own outline)."""
 
     name: str
     synonyms: tuple[str, ...]

@@ -14,7 +14,7 @@ QUIET_ENVIRONMENT = {
     "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }
-"""Hub ids load from the hub's local cache; ``HF_HUB_OFFLINE=0`` in the environment allows fetching."""
+"""Hub ids load from the local cache; ``HF_HUB_OFFLINE=0`` in the environment allows fetching."""
 
 for _name, _value in QUIET_ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)

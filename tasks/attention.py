@@ -93,7 +93,9 @@ class AttentionTrace:
             h, w = -(-h // 2), -(-w // 2)
         return (h, w) if h * w == positions else None
 
-    def _observe(self, layer: Attention, hidden: Tensor, context: Tensor, mask: Tensor | None) -> None:
+    def _observe(
+        self, layer: Attention, hidden: Tensor, context: Tensor, mask: Tensor | None
+    ) -> None:
         if self.step not in self.steps:
             return
         size = self._map_size(hidden.shape[1])

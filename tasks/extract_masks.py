@@ -85,7 +85,11 @@ def merge_phrases(heat: np.ndarray, names: list[str]) -> tuple[np.ndarray, list[
 
 
 def extract(
-    image: np.ndarray, heat: np.ndarray, names: list[str], values: dict[str, int], section: ExtractMasks
+    image: np.ndarray,
+    heat: np.ndarray,
+    names: list[str],
+    values: dict[str, int],
+    section: ExtractMasks,
 ) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
     """One sample's label map, reliability and scores.
 

@@ -1,7 +1,7 @@
 """Stage ``filter_masks``: scores to verdicts. Every sample keeps its row, with the reason.
 
-Also splits the kept samples: those of one prompt lie on one side, so that the held-out part holds no
-twin of a training image.
+Also splits the kept samples: those of one prompt lie on one side, so that the held-out part holds
+no twin of a training image.
 """
 
 import shutil
@@ -33,7 +33,12 @@ def judge(classes: list[Row], section: FilterMasks) -> tuple[str, str]:
             ("min_area", scores["area"], section.min_area, scores["area"] >= section.min_area),
             ("max_area", scores["area"], section.max_area, scores["area"] <= section.max_area),
             ("min_peak", scores["peak"], section.min_peak, scores["peak"] >= section.min_peak),
-            ("min_margin", scores["margin"], section.min_margin, scores["margin"] >= section.min_margin),
+            (
+                "min_margin",
+                scores["margin"],
+                section.min_margin,
+                scores["margin"] >= section.min_margin,
+            ),
         )
         for key, value, bound, holds in checks:
             if not holds:
@@ -49,7 +54,9 @@ def split_of(prompt_id: str, section: FilterMasks) -> str:
     return "val" if place < section.val_share else "train"
 
 
-def decide(samples: list[Row], masks: list[Row], prompts: list[Row], section: FilterMasks) -> list[Row]:
+def decide(
+    samples: list[Row], masks: list[Row], prompts: list[Row], section: FilterMasks
+) -> list[Row]:
     """One `tasks.records.DATASET` row a sample, with a ``rule`` for the statistics."""
     mask_of = {row["sample_id"]: row for row in masks}
     text_of = {row["prompt_id"]: row["text"] for row in prompts}

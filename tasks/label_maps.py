@@ -53,7 +53,7 @@ def encode_image(image: np.ndarray) -> bytes:
 
 
 def decode(data: bytes) -> np.ndarray:
-    """A PNG's values as they are stored: ``uint8 (H, W)`` or ``(H, W, 3)``; palettes stay indices."""
+    """A PNG's values as stored: ``uint8 (H, W)`` or ``(H, W, 3)``; palettes stay indices."""
     return np.array(Image.open(io.BytesIO(data)))
 
 

@@ -84,7 +84,7 @@ def gpu_problems(params: Params) -> list[str]:
 
 
 def choose_device(wanted: str) -> str:
-    """The device to compute on: ``auto`` is the first CUDA device, or the CPU where there is none."""
+    """The device to compute on: ``auto`` is the first CUDA device, or the CPU without one."""
     import torch  # two seconds to import, and whoever asks has it imported already
 
     if wanted == "auto":

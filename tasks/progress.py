@@ -22,9 +22,7 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(
-    what: str, total: int, unit: str, *, enabled: bool = True
-) -> Iterator[Advance]:
+def progress(what: str, total: int, unit: str, *, enabled: bool = True) -> Iterator[Advance]:
     """Show how far ``what`` is; the block gets a function to call with the units just done.
 
     Where standard error is no terminal, such as in a flow's log, a line is logged every ten seconds
@@ -70,4 +68,12 @@ def progress(
                 log.info("%s: %d of %d %s, %s, %.0f s left", what, done, total, unit, shown, left)
 
         yield tell
-        log.info("%s: %d %s in %.0f s, %.1f %s/s", what, done, unit, time.monotonic() - started, rate(), unit)
+        log.info(
+            "%s: %d %s in %.0f s, %.1f %s/s",
+            what,
+            done,
+            unit,
+            time.monotonic() - started,
+            rate(),
+            unit,
+        )

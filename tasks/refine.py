@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 def box_mean(x: Tensor, radius: int) -> Tensor:
-    """Mean over ``(2 radius + 1)``-sided windows, ``(N, C, H, W)``; windows shrink at the border."""
+    """Mean over windows of side ``2 radius + 1``, ``(N, C, H, W)``; they shrink at the border."""
     return functional.avg_pool2d(x, 2 * radius + 1, 1, radius, count_include_pad=False)
 
 
@@ -25,7 +25,7 @@ def guided_filter(guide: Tensor, scores: Tensor, radius: int, epsilon: float) ->
     Returns:
         ``(N, C, H, W)``, the type of ``scores``.
     """
-    n, c, h, w = scores.shape
+    c = scores.shape[1]
     mean_guide = box_mean(guide, radius)
     mean_scores = box_mean(scores, radius)
     products = (guide[:, :, None] * guide[:, None]).flatten(1, 2)

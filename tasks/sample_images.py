@@ -1,4 +1,4 @@
-"""Stage ``sample_images``: prompts to images, with the class phrases' cross-attention read on the way.
+"""Stage ``sample_images``: prompts to images, the class phrases' cross-attention read on the way.
 
 Samples lie in tar shards, filled per class: a larger budget keeps full shards as they are. Each
 sample's noise comes from a generator of its own, on the CPU, so it is the same whatever the batch,
@@ -22,6 +22,7 @@ from tasks import records
 from tasks.attention import phrase_columns, trace_cross_attention
 from tasks.entry import run_stage
 from tasks.label_maps import encode_image
+from tasks.machine import choose_device
 from tasks.params import InputError, Params, SampleImages
 from tasks.progress import progress
 from tasks.shards import write_shard
@@ -72,14 +73,7 @@ def sample_id(row: Row, section: SampleImages, model: str, adapter: str | None, 
     )
 
 
-def choose_device(wanted: str) -> torch.device:
-    """``auto`` is the first CUDA device, or the CPU where there is none."""
-    if wanted == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(wanted)
-
-
-def load_pipeline(section: SampleImages, device: torch.device) -> StableDiffusionPipeline:
+def load_pipeline(section: SampleImages, device: str) -> StableDiffusionPipeline:
     """The base model from a folder or the hub's local cache; nothing is downloaded."""
     pipeline = StableDiffusionPipeline.from_pretrained(
         section.model,
@@ -157,7 +151,9 @@ def run(params: Params, root: Path = Path()) -> None:
     with progress("sampling", len(rows), "images") as advance:
         for name, members in plan_shards(rows, section.shard_size):
             files: list[tuple[str, bytes]] = []
-            ids = [sample_id(row, section, model, adapter, device.type) for row in members]
+            ids = [
+                sample_id(row, section, model, adapter, device.partition(":")[0]) for row in members
+            ]
             for first in range(0, len(members), section.batch_size):
                 part = slice(first, first + section.batch_size)
                 images, heats = sample_batch(pipeline, section, members[part])

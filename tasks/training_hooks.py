@@ -1,4 +1,4 @@
-"""MMEngine hooks of every training: progress, validation before the checkpoint, repeatable chance."""
+"""MMEngine hooks of every training: progress, validation before checkpoints, repeatable chance."""
 
 import random
 from typing import Any

@@ -93,8 +93,8 @@ def headline(evaluation: Row, training: Row, reference: Row) -> str:
     if evaluation["ratio"] is None:
         return f"{text}. There is no real-trained network to compare it with."
     return (
-        f"{text}: {evaluation['ratio'] * 100:.0f} % of what the same network reaches when it is trained "
-        f"on {reference['images']:,} real labelled images."
+        f"{text}: {evaluation['ratio'] * 100:.0f} % of what the same network reaches when it is "
+        f"trained on {reference['images']:,} real labelled images."
     )
 
 

@@ -24,7 +24,7 @@ LATENT_NOISE = 0.1
 
 
 def recolour(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Randomly scale, shift and permute colour channels of half the images, ``(N, 3, H, W)`` 0..1."""
+    """Scale, shift and permute the colours of half the images, ``(N, 3, H, W)`` 0..1."""
     count = len(images)
     permuted = images[:, torch.randperm(3, generator=generator)]
     gain = 0.4 + 0.8 * torch.rand(count, 3, 1, 1, generator=generator)
@@ -42,7 +42,9 @@ def reconstruction_loss(output: Tensor, target: Tensor) -> Tensor:
     return loss
 
 
-def train_autoencoder(minutes: float, batch: int, rate: float, seed: int) -> tuple[AutoencoderTiny, dict]:
+def train_autoencoder(
+    minutes: float, batch: int, rate: float, seed: int
+) -> tuple[AutoencoderTiny, dict]:
     """Train for ``minutes``; the rate falls to zero over that time.
 
     Returns:
@@ -75,7 +77,12 @@ def train_autoencoder(minutes: float, batch: int, rate: float, seed: int) -> tup
         losses.append(loss.item())
         step += 1
         if step % 100 == 0:
-            log.info("autoencoder step %d, loss %.4f, %.0f %% of the time", step, np.mean(losses[-100:]), 100 * spent)
+            log.info(
+                "autoencoder step %d, loss %.4f, %.0f %% of the time",
+                step,
+                np.mean(losses[-100:]),
+                100 * spent,
+            )
     model.eval()
     with torch.no_grad():
         unseen = torch.from_numpy(page_images(256, seed=seed + 1)).permute(0, 3, 1, 2).float() / 255

@@ -30,7 +30,7 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class Critic(nn.Module):
-    """A U-Net (Ronneberger et al. 2015) of four scales: ``(N, 3, H, W)`` in -1..1 to class logits."""
+    """A U-Net (Ronneberger et al. 2015), four scales: ``(N, 3, H, W)`` in -1..1 to logits."""
 
     def __init__(self, widths: tuple[int, ...] = (24, 48, 96, 128)) -> None:
         super().__init__()

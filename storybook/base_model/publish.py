@@ -19,10 +19,14 @@ def obstacles(folder: Path) -> list[str]:
     """Why ``folder`` must not be published; empty when it may."""
     measured = folder / "quality.json"
     if not measured.exists():
-        return [f"{measured} is missing: run python -m storybook.base_model.quality --model {folder}"]
+        return [
+            f"{measured} is missing: run python -m storybook.base_model.quality --model {folder}"
+        ]
     bars = json.loads(measured.read_text())["bars"]
     found = [
-        f"{bar['name']} is {bar['value']:.3f}, below {bar['bound']}" for bar in bars if not bar["holds"]
+        f"{bar['name']} is {bar['value']:.3f}, below {bar['bound']}"
+        for bar in bars
+        if not bar["holds"]
     ]
     megabytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e6
     if megabytes > LARGEST_MB:

@@ -32,7 +32,7 @@ CRITIC_SEEDS = (900, 901)
 
 
 def prompts(count: int) -> list[tuple[str, str]]:
-    """``count`` pairs of prompt and class word: classes in turn, their words in turn, places too."""
+    """``count`` pairs of prompt and class word: classes, their words and places in turn."""
     pairs = []
     for i in range(count):
         thing = PAGE_CLASSES[i % len(PAGE_CLASSES)]
@@ -57,7 +57,9 @@ def sample(
     for first in range(0, len(pairs), batch):
         part = pairs[first : first + batch]
         columns = [
-            phrase_columns(pipeline.tokenizer, text, [(text.index(word), text.index(word) + len(word))])
+            phrase_columns(
+                pipeline.tokenizer, text, [(text.index(word), text.index(word) + len(word))]
+            )
             for text, word in part
         ]
         length = pipeline.tokenizer.model_max_length
@@ -68,7 +70,9 @@ def sample(
                 [text for text, _ in part],
                 num_inference_steps=steps,
                 guidance_scale=guidance,
-                generator=[torch.Generator().manual_seed(seed + first + i) for i in range(len(part))],
+                generator=[
+                    torch.Generator().manual_seed(seed + first + i) for i in range(len(part))
+                ],
                 output_type="np",
                 callback_on_step_end=trace.on_step_end,
             ).images
@@ -113,7 +117,11 @@ def main(
 ) -> None:
     """Measure the share of images that show the prompted class, and the map's overlap with it."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    judge = train_critic(0, 0).eval() if critic and critic.exists() else train_critic(critic_steps, CRITIC_SEEDS[0])
+    judge = (
+        train_critic(0, 0).eval()
+        if critic and critic.exists()
+        else train_critic(critic_steps, CRITIC_SEEDS[0])
+    )
     if critic and critic.exists():
         judge.load_state_dict(torch.load(critic, weights_only=True))
     elif critic:
@@ -121,7 +129,9 @@ def main(
     pixels, labels = labelled_pages(300, CRITIC_SEEDS[1])
     judge_miou = mean_iou(predict(judge, pixels), labels)
 
-    pipeline = StableDiffusionPipeline.from_pretrained(model, torch_dtype=torch.bfloat16, safety_checker=None)
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        model, torch_dtype=torch.bfloat16, safety_checker=None
+    )
     pipeline.set_progress_bar_config(desc="sampling", leave=False)
     pairs = prompts(count)
     images, maps = sample(pipeline, pairs, steps=steps, guidance=guidance, seed=seed)

@@ -20,8 +20,10 @@ EMA_DECAY = 0.999
 CHECKPOINT_SECONDS = 240.0
 
 
-def add_noise(scheduler: DDIMScheduler, latents: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """Noisy latents and the v target (Salimans and Ho 2022): v = a eps - s x at x_t = a x + s eps."""
+def add_noise(
+    scheduler: DDIMScheduler, latents: Tensor, noise: Tensor, t: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Noisy latents x_t = a x + s eps, and v = a eps - s x (Salimans and Ho 2022)."""
     return scheduler.add_noise(latents, noise, t), scheduler.get_velocity(latents, noise, t)
 
 
@@ -90,7 +92,12 @@ def train_unet(
     before = saved = time.monotonic()
     while spent < minutes:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        lr = rate * min(1.0, (step + 1) / WARMUP_STEPS) * 0.5 * (1 + math.cos(math.pi * spent / minutes))
+        lr = (
+            rate
+            * min(1.0, (step + 1) / WARMUP_STEPS)
+            * 0.5
+            * (1 + math.cos(math.pi * spent / minutes))
+        )
         for group in optimizer.param_groups:
             group["lr"] = lr
         chosen = torch.randint(len(latents), (batch,), generator=generator)

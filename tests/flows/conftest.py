@@ -32,9 +32,9 @@ open("b.txt", "w").write("b")
 
 @pytest.fixture
 def toy(tmp_path: Path) -> Path:
-    """The repository, committed, with this project's DVC settings."""
+    """The repository, committed, with this project's settings of DVC and Prefect."""
     (tmp_path / ".dvc").mkdir()
-    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore"):
+    for name in (".dvc/config", ".dvc/.gitignore", ".dvcignore", "pyproject.toml"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     (tmp_path / "dvc.yaml").write_text(PIPELINE)
     (tmp_path / "first.py").write_text(FIRST)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -45,9 +46,12 @@ time.sleep(100)
 
 
 @pytest.fixture
-def house(toy: Path, prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+def house(toy: Path, prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(toy)
-    return toy
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield toy
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def last_run(house: Path) -> dict[str, Any]:
@@ -106,7 +110,7 @@ def test_leaves_logs_times_and_results_on_the_server(house: Path) -> None:
 
 
 def test_a_refusal_is_not_tried_again_and_ends_with_its_message(
-    house: Path, capfd: pytest.CaptureFixture[str]
+    house: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     (house / "second.py").write_text(REFUSES)
     with pytest.raises(SystemExit) as ended:
@@ -115,8 +119,8 @@ def test_a_refusal_is_not_tried_again_and_ends_with_its_message(
     assert outcomes(house) == {"first": "ran", "second": "failed"}
     assert last_run(house)["state"] == "failed"
     printed = capfd.readouterr().err
-    assert printed.count("looking") == 1
-    assert "Traceback" not in printed
+    assert caplog.messages.count("looking") == 1
+    assert "Traceback" not in caplog.text + printed
     message = "params.yaml: x: unknown key; did you mean 'y'?"
     assert printed.endswith(f"stage second failed (exit status 1)\n{message}\n")
 

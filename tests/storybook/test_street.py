@@ -11,7 +11,9 @@ def test_same_seed_same_street() -> None:
 
 
 def test_every_pixel_belongs_to_a_class_and_all_classes_occur() -> None:
-    labels = [street.render(street.sample_street(np.random.default_rng((1, i))))[1] for i in range(40)]
+    labels = [
+        street.render(street.sample_street(np.random.default_rng((1, i))))[1] for i in range(40)
+    ]
     seen = np.bincount(np.concatenate([label.ravel() for label in labels]), minlength=6)
     assert len(seen) == len(STREET_CLASSES) == 6
     assert (seen / seen.sum() > 0.01).all()

@@ -19,7 +19,9 @@ from tasks.params import InputError
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> StableDiffusionPipeline:
-    tokenizer = train_tokenizer(["a red domestic dog and an oak on grass"], tmp_path_factory.mktemp("t"))
+    tokenizer = train_tokenizer(
+        ["a red domestic dog and an oak on grass"], tmp_path_factory.mktemp("t")
+    )
     torch.manual_seed(0)
     pipe = StableDiffusionPipeline(
         vae=build_autoencoder(),
@@ -45,7 +47,10 @@ def sample(pipe: StableDiffusionPipeline, texts: list[str], **kwargs: object) ->
 def test_columns_follow_the_span_not_the_word(pipeline: StableDiffusionPipeline) -> None:
     tokenizer: CLIPTokenizer = pipeline.tokenizer
     # start, a, domestic, dog, and, an, oak, end
-    assert phrase_columns(tokenizer, "a domestic dog and an oak", [(2, 14), (22, 25)]) == [[2, 3], [6]]
+    assert phrase_columns(tokenizer, "a domestic dog and an oak", [(2, 14), (22, 25)]) == [
+        [2, 3],
+        [6],
+    ]
     # "an" also stands inside "and": only the marked characters count
     assert phrase_columns(tokenizer, "a dog and an oak", [(10, 12)]) == [[4]]
 
@@ -74,8 +79,9 @@ def test_images_are_bit_identical_and_hooks_are_gone(pipeline: StableDiffusionPi
         (16, 16): (2, 2, 16, 16),
     }
     assert trace.maps()[16, 16][0, 1].abs().max() == 0  # the first sample has one phrase
-    with pytest.raises(ZeroDivisionError), trace_cross_attention(
-        pipeline.unet, [[[2]]], [0], text_length=20
+    with (
+        pytest.raises(ZeroDivisionError),
+        trace_cross_attention(pipeline.unet, [[[2]]], [0], text_length=20),
     ):
         raise ZeroDivisionError
     assert all(not m._forward_pre_hooks for m in pipeline.unet.modules())
@@ -92,7 +98,9 @@ def test_maps_equal_the_layers_own_attention_of_the_conditional_half(
     seen: list[tuple[nn.Module, torch.Tensor]] = []
     layers = [m for name, m in unet.named_modules() if name.endswith("attn2")]
     handles = [
-        layer.register_forward_pre_hook(lambda m, args, kwargs: seen.append((m, args[0])), with_kwargs=True)
+        layer.register_forward_pre_hook(
+            lambda m, args, kwargs: seen.append((m, args[0])), with_kwargs=True
+        )
         for layer in layers
     ]
     columns = [[[3, 4]], [[7]]]

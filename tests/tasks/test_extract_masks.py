@@ -58,7 +58,9 @@ def test_extract_gives_label_values_and_scores() -> None:
 def test_a_map_of_an_absent_class_is_never_invented() -> None:
     heat = np.zeros((2, 4, 4), np.float16)
     heat[0, :, 2:] = 0.5
-    label, _, scores = extract(np.zeros((4, 4, 3), np.uint8), heat, ["car", "dog"], {"car": 1, "dog": 2}, PLAIN)
+    label, _, scores = extract(
+        np.zeros((4, 4, 3), np.uint8), heat, ["car", "dog"], {"car": 1, "dog": 2}, PLAIN
+    )
     assert set(np.unique(label)) == {0, 1}
     assert [s["area"] for s in scores] == [0.5, 0.0]
     assert scores[1]["margin"] == 0.0

@@ -8,7 +8,6 @@ from tasks import records
 from tasks.params import Params, SampleImages, load_params
 from tasks.prompts import expand
 from tasks.sample_images import (
-    choose_device,
     load_pipeline,
     plan_shards,
     sample_batch,
@@ -74,7 +73,7 @@ def test_identity_holds_what_made_the_sample(rows: list[dict]) -> None:
 
 def test_a_sample_does_not_depend_on_its_batch(rows: list[dict]) -> None:
     section = params()
-    pipeline = load_pipeline(section, choose_device("cpu"))
+    pipeline = load_pipeline(section, "cpu")
     images, heats = sample_batch(pipeline, section, rows)
     assert images.shape == (5, 64, 64, 3) and images.dtype == np.uint8
     assert [h.shape for h in heats] == [(2, 16, 16)] * 5
@@ -106,10 +105,12 @@ def test_heat_and_image_belong_to_the_row_in_the_index(tmp_path: Path, rows: lis
     sample_images.run(whole, tmp_path)
     index = records.read_rows(tmp_path / "data/samples/index.parquet")
     assert [r["seed"] for r in index] == [r["seed"] for r in rows]
-    pipeline = load_pipeline(whole.sample_images, choose_device("cpu"))
+    pipeline = load_pipeline(whole.sample_images, "cpu")
     images, _ = sample_batch(pipeline, whole.sample_images, rows[2:4])
     at = index[2]
-    stored = decode(Member(str(tmp_path / at["shard"]), at["image_offset"], at["image_size"]).read())
+    stored = decode(
+        Member(str(tmp_path / at["shard"]), at["image_offset"], at["image_size"]).read()
+    )
     assert np.array_equal(stored, images[0])
     first = {p.name: p.read_bytes() for p in (tmp_path / "data/samples/shards").iterdir()}
     sample_images.run(whole, tmp_path)
