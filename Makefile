@@ -5,7 +5,7 @@
 
 python := .venv/bin/python
 stamp := .venv/.installed
-benchmarks := $(filter-out __init__ readme, $(basename $(notdir $(wildcard benchmarks/*.py))))
+benchmarks := $(filter-out __init__ readme record, $(basename $(notdir $(wildcard benchmarks/*.py))))
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20

@@ -103,6 +103,11 @@ def difference(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> 
     return _to_uint8(np.where(wrong, np.array([235, 60, 60]), muted(image)))
 
 
+def is_pixel_art(image: np.ndarray) -> bool:
+    """Whether an image is so small that its pixels should stay sharp."""
+    return max(image.shape[:2]) <= PIXEL_ART
+
+
 def thumbnail(image: np.ndarray, side: int = THUMBNAIL) -> np.ndarray:
     """An image or map with its longer side at most ``side``; maps keep their values."""
     height, width = image.shape[:2]
@@ -116,7 +121,7 @@ def thumbnail(image: np.ndarray, side: int = THUMBNAIL) -> np.ndarray:
 
 def data_uri(image: np.ndarray) -> str:
     """An image ``uint8 (H, W, 3)`` inline: PNG for pixel art, JPEG for larger ones."""
-    if max(image.shape[:2]) <= PIXEL_ART:
+    if is_pixel_art(image):
         kind, data = "png", encode_image(image)
     else:
         buffer = io.BytesIO()

@@ -32,8 +32,8 @@ log = logging.getLogger(__name__)
 
 STORE = Path(".maskloom/training")
 """Where trainings live, from the repository root."""
-CODE = ("mmseg_configs/reliability", "tasks/segmentation.py", "tasks/training_hooks.py")
-"""What a training's result depends on besides its config and data, from the repository root."""
+CODE = ("mmseg_configs/reliability/*.py", "tasks/segmentation.py", "tasks/training_hooks.py")
+"""The code that a training's result depends on, from the repository root."""
 CURVE_POINTS = 50
 
 _trainings = itertools.count()
@@ -64,8 +64,8 @@ def build_config(
     cfg = Config.fromfile(root / section.config)
     if reliability and cfg.model.type != "ReliabilityEncoderDecoder":
         raise InputError(
-            f"train_segmenter.reliability: weighted needs a ReliabilityEncoderDecoder, and the model "
-            f"of {section.config} is a {cfg.model.type}; change the config, or choose none"
+            "train_segmenter.reliability: weighted needs a ReliabilityEncoderDecoder; the model of "
+            f"{section.config} is a {cfg.model.type}; change the config, or choose none"
         )
     if not reliability:
         drop_type(cfg.train_pipeline, "LoadReliability")
@@ -142,11 +142,7 @@ def fingerprint(cfg: Config, data: str, root: Path) -> str:
         root: the repository root.
     """
     here = Path(__file__).parents[1]
-    files = [
-        path
-        for part in CODE
-        for path in (sorted((here / part).glob("*.py")) if (here / part).is_dir() else [here / part])
-    ]
+    files = [path for pattern in CODE for path in sorted(here.glob(pattern))]
     code = combine({path.name: records.content_id(path.read_text()) for path in files})
     text = cfg.pretty_text.replace(str(root.resolve()), "")
     return records.content_id("training", text, data, code, torch.__version__)
@@ -159,7 +155,7 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 class _DeviceRunner(Runner):
-    """A `Runner` on the device that the config names, where MMEngine would take any GPU it finds."""
+    """A `Runner` on the device that the config names; MMEngine would take any GPU it finds."""
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Move the model; channels last is the layout in which convolutions run fastest."""
@@ -223,6 +219,16 @@ def build_runner(cfg: Config, work: Path, experiment: str, checkpoint: Path | No
         runner.register_hook(ValidationHook(cfg.default_hooks.checkpoint.interval))
     runner.register_hook(IterationSeedHook(cfg.randomness.seed))
     return runner
+
+
+def hand_over(finished: Path, folder: Path) -> dict[str, Any]:
+    """Copy a finished training's ``config.py`` and ``weights.pth``; returns its report."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for name in ("config.py", "weights.pth"):
+        shutil.copyfile(finished / name, folder / name)
+    report: dict[str, Any] = records.read_json(finished / "training.json")
+    return report
 
 
 def summary(runner: Runner) -> dict[str, Any]:

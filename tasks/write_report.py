@@ -20,7 +20,7 @@ from tasks.charts import line_chart
 from tasks.entry import run_stage
 from tasks.label_maps import IGNORE, decode
 from tasks.params import FilterMasks, Params
-from tasks.pictures import RGB, data_uri, thumbnail
+from tasks.pictures import RGB, data_uri, is_pixel_art, thumbnail
 from tasks.shards import Member, parse_uri
 
 TEMPLATES = Path(__file__).parent / "report_templates"
@@ -183,7 +183,7 @@ def sample_card(row: Row, prompt: Row, palette: list[RGB], root: Path) -> Row:
         "kept": row["kept"],
         "split": row["split"],
         "reason": row["reason"],
-        "sharp": _is_sharp(image),
+        "sharp": is_pixel_art(image),
         "image": data_uri(image),
         "labels": data_uri(pictures.label_overlay(image, label, palette)),
         "heats": [data_uri(pictures.heat_overlay(image, one)) for one in heat],
@@ -192,23 +192,34 @@ def sample_card(row: Row, prompt: Row, palette: list[RGB], root: Path) -> Row:
 
 
 def test_card(image_path: Path, palette: list[RGB]) -> Row:
-    """An image of the test set with its truth, what was predicted, and where they differ."""
+    """An image of the test set, its truth, and what each measured network makes of it."""
     stem = image_path.name.removesuffix(".image.png")
-    image, truth, prediction = (
+    image, truth = (
         decode(image_path.with_name(f"{stem}.{what}.png").read_bytes())
-        for what in ("image", "truth", "prediction")
+        for what in ("image", "truth")
     )
-    counted = truth != IGNORE
-    right = float((truth == prediction)[counted].mean()) if counted.any() else None
-    image, truth, prediction = (thumbnail(array) for array in (image, truth, prediction))
+    small, small_truth = thumbnail(image), thumbnail(truth)
+    networks = []
+    for what, name in (("prediction", "synthetic only"), ("reference", "reference")):
+        path = image_path.with_name(f"{stem}.{what}.png")
+        if path.exists():
+            label = decode(path.read_bytes())
+            counted = truth != IGNORE
+            seen = thumbnail(label)
+            networks.append(
+                {
+                    "name": name,
+                    "right": float((truth == label)[counted].mean()) if counted.any() else None,
+                    "labels": data_uri(pictures.label_overlay(small, seen, palette)),
+                    "errors": data_uri(pictures.difference(small, small_truth, seen)),
+                }
+            )
     return {
         "name": stem,
-        "right": right,
-        "sharp": _is_sharp(image),
-        "image": data_uri(image),
-        "truth": data_uri(pictures.label_overlay(image, truth, palette)),
-        "prediction": data_uri(pictures.label_overlay(image, prediction, palette)),
-        "difference": data_uri(pictures.difference(image, truth, prediction)),
+        "sharp": is_pixel_art(image),
+        "image": data_uri(small),
+        "truth": data_uri(pictures.label_overlay(small, small_truth, palette)),
+        "networks": networks,
     }
 
 
@@ -277,10 +288,6 @@ def _chart(key: str, what: str, training: Row, reference: Row, top: float | None
 def _read(uri: str, root: Path) -> bytes:
     member = parse_uri(uri)
     return Member(str(root / member.path), member.offset, member.size).read()
-
-
-def _is_sharp(image: np.ndarray) -> bool:
-    return max(image.shape[:2]) <= pictures.PIXEL_ART
 
 
 def main() -> None:

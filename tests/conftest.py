@@ -37,5 +37,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An environment for commands in a clone: this interpreter, and a Prefect home of its own."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     home = tmp_path_factory.mktemp("prefect")
-    mine = {"PATH": path, "PREFECT_HOME": str(home), "PREFECT_API_URL": "", "PYTHONPATH": ""}
-    return {**os.environ, **mine}
+    mine = {**os.environ, "PATH": path, "PREFECT_HOME": str(home)}
+    for name in ("PREFECT_API_URL", "PYTHONPATH"):  # an import must find the clone's modules
+        mine.pop(name, None)
+    return mine

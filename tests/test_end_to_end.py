@@ -1,8 +1,7 @@
-"""The whole graph at its smallest, in a clone: twice with DVC, once through the flow; bad inputs."""
+"""The whole graph at its smallest, in a clone: with DVC, through the flow, and with bad input."""
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -16,32 +15,11 @@ import torch
 import yaml
 from PIL import Image
 
+from benchmarks.demo import QUICK, change_params
+
 STAGES = list(yaml.safe_load((Path(__file__).parents[1] / "dvc.yaml").read_text())["stages"])
 OUTPUTS = ("data", "metrics", "models", "plots", "report")
 TRAINED = ("models/segmenter/weights.pth", "models/reference/weights.pth")
-
-TINY = {
-    "render_storybook": {"train": 12, "val": 4, "test": 6},
-    "expand_prompts": {"images_per_class": 2},
-    "sample_images": {"num_inference_steps": 4, "batch_size": 16, "shard_size": 4},
-    "filter_masks": {
-        "min_area": 0.0,
-        "max_area": 1.0,
-        "min_peak": 0.0,
-        "min_margin": 0.0,
-        "val_share": 0.3,
-    },
-    "train_segmenter": {"iterations": 4, "batch_size": 4, "checkpoint_interval": 2},
-    "write_report": {"gallery": 4},
-}
-
-
-def change_params(folder: Path, changes: dict[str, dict[str, Any]]) -> None:
-    path = folder / "params.yaml"
-    params = yaml.safe_load(path.read_text())
-    for section, values in changes.items():
-        params[section] |= values
-    path.write_text(yaml.safe_dump(params, sort_keys=False))
 
 
 class House:
@@ -88,7 +66,7 @@ def house(clone: Callable[[str], Path], environment: dict[str, str]) -> House:
             if path.name != "storybook-sd":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
     (folder / "dvc.lock").unlink(missing_ok=True)
-    change_params(folder, TINY)
+    change_params(folder, QUICK)
     house = House(folder, environment)
     assert house.repro() == STAGES
     return house
@@ -106,7 +84,8 @@ def test_every_stage_says_what_it_made(house: House) -> None:
     evaluation = house.load("metrics/evaluation.json")
     assert evaluation["images"] == 6
     assert 0 <= evaluation["miou"] <= 1
-    assert evaluation["ratio"] == pytest.approx(evaluation["miou"] / evaluation["reference_miou"])
+    ratio = evaluation["miou"] / evaluation["reference_miou"]
+    assert evaluation["ratio"] == pytest.approx(ratio, abs=0.01)
     assert list(evaluation["per_class"]) == house.load("data/dataset/classes.json")
     assert "<html" in (house.folder / "report/index.html").read_text()
 
@@ -237,4 +216,3 @@ def test_outputs_hold_no_machine_path(house: House) -> None:
     where = str(house.folder)
     for path in [*(house.folder / "metrics").iterdir(), house.folder / "report/index.html"]:
         assert where not in path.read_text()
-        assert os.uname().nodename + os.sep not in path.read_text()

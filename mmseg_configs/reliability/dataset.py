@@ -90,6 +90,4 @@ class FolderDataset(_ListedDataset):
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """One entry per image, sorted by name."""
-        return [
-            self._sample(str(pair.image), str(pair.label)) for pair in list_pairs(self.folder)
-        ]
+        return [self._sample(str(pair.image), str(pair.label)) for pair in list_pairs(self.folder)]

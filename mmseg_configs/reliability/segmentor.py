@@ -59,7 +59,7 @@ class ReliabilityEncoderDecoder(EncoderDecoder):
             head.sampler = self._weights
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict:
-        """The heads' losses and, to be logged, ``reliability_weight``, the mean weight of a pixel."""
+        """The heads' losses and, for the log, ``reliability_weight``, a pixel's mean weight."""
         weights = self._batch_weights(data_samples)
         self._weights.current = weights
         try:

@@ -16,8 +16,8 @@ class LoadReliability(BaseTransform):
     """Reads the reliability map that belongs to a label map.
 
     Required keys: ``reliability_path``, ``gt_seg_map``, ``seg_fields``. Added key:
-    ``gt_reliability``, ``uint8 (H, W)`` with 0..255 meaning 0..1. Its name joins ``seg_fields``: what
-    resizes, crops, flips or rotates the label map then does the same to the reliability. Where
+    ``gt_reliability``, ``uint8 (H, W)`` with 0..255 meaning 0..1. Its name joins ``seg_fields``:
+    what resizes, crops, flips or rotates the label map then does the same to the reliability. Where
     rotating uncovers pixels both are 255, and the label is ignored there.
     """
 

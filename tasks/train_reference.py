@@ -1,0 +1,76 @@
+"""Stage ``train_reference``: the same network and recipe on real labels, to measure against."""
+
+import logging
+import shutil
+from pathlib import Path
+
+import cyclopts
+
+from tasks import records
+from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests
+from tasks.entry import run_stage
+from tasks.labelled_sets import list_pairs
+from tasks.params import Params
+from tasks.segmentation import build_config, hand_over, train
+
+log = logging.getLogger(__name__)
+
+STORYBOOK = Path("data/storybook")
+
+
+def watching_set(labelled_set: str) -> str | None:
+    """The set that a training on ``labelled_set`` is validated with: storybook's own, or none."""
+    return str(STORYBOOK / "val") if Path(labelled_set).parent == STORYBOOK else None
+
+
+def run(params: Params, root: Path = Path()) -> None:
+    """Train, or continue, and write ``models/reference`` and ``metrics/reference_training.json``.
+
+    Without a labelled set the folder holds ``off.json`` alone, which says so.
+    """
+    out, metrics = root / "models/reference", root / "metrics/reference_training.json"
+    labelled_set = params.train_reference.labelled_set
+    if labelled_set == "none":
+        shutil.rmtree(out, ignore_errors=True)
+        off = {"trained": False, "why": "train_reference.labelled_set is none"}
+        records.write_json(out / "off.json", off)
+        records.write_json(metrics, off)
+        log.info("off: %s", off["why"])
+        return
+    classes = ["background", *params.expand_prompts.class_names]
+    folders = [name for name in (labelled_set, watching_set(labelled_set)) if name]
+    sets = [
+        {"type": "FolderDataset", "folder": str(root / name), "classes": classes}
+        for name in folders
+    ]
+    cfg = build_config(
+        params.train_segmenter,
+        sets[0],
+        sets[1] if len(sets) > 1 else None,
+        len(classes),
+        reliability=False,
+        root=root,
+    )
+    cache = DigestCache(root / CACHE_PATH)
+    data = combine(
+        {
+            f"{name}/{file}": digest
+            for name in folders
+            for pair in list_pairs(root / name)
+            for file, digest in file_digests(root / name, (pair.image, pair.label), cache).items()
+        }
+    )
+    cache.save()
+    log.info("training on %s on %s", labelled_set, cfg.device)
+    finished = train(cfg, data, "training the reference", root)
+    report = hand_over(finished, out)
+    records.write_json(metrics, {"trained": True, **report})
+
+
+def main() -> None:
+    """Train the same network on real labels, to measure against: models/reference."""
+    run_stage(run)
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

@@ -1,0 +1,71 @@
+"""Stage ``train_segmenter``: the network, trained on the synthetic dataset and nothing else."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import cyclopts
+
+from tasks import records
+from tasks.digests import CACHE_PATH, DigestCache, folder_digest
+from tasks.entry import run_stage
+from tasks.params import InputError, Params
+from tasks.segmentation import build_config, hand_over, train
+
+log = logging.getLogger(__name__)
+
+
+def count_splits(rows: list[dict[str, Any]]) -> dict[str, int]:
+    """How many kept samples each split has.
+
+    Raises:
+        InputError: there is nothing to train on.
+    """
+    counts = {
+        split: sum(row["kept"] and row["split"] == split for row in rows)
+        for split in ("train", "val")
+    }
+    if not counts["train"]:
+        raise InputError(
+            f"data/dataset: none of {len(rows)} samples was kept for training; metrics/filter.json "
+            "says why, loosen filter_masks or sample more"
+        )
+    return counts
+
+
+def run(params: Params, root: Path = Path()) -> None:
+    """Train, or continue, and write ``models/segmenter`` and ``metrics/training.json``.
+
+    Raises:
+        InputError: no sample was kept, or the config cannot use reliability.
+    """
+    section, folder = params.train_segmenter, root / "data/dataset"
+    counts = count_splits(records.read_rows(folder / "index.parquet"))
+    train_set, val_set = (
+        {"type": "ShardDataset", "folder": str(folder), "split": split, "root": str(root)}
+        for split in ("train", "val")
+    )
+    cfg = build_config(
+        section,
+        train_set,
+        val_set if counts["val"] else None,
+        len(params.expand_prompts.classes) + 1,
+        reliability=section.reliability == "weighted",
+        root=root,
+    )
+    cache = DigestCache(root / CACHE_PATH)
+    data = folder_digest(folder, cache)
+    cache.save()
+    log.info("training on %d synthetic images on %s", counts["train"], cfg.device)
+    finished = train(cfg, data, "training", root)
+    report = hand_over(finished, root / "models/segmenter")
+    records.write_json(root / "metrics/training.json", report)
+
+
+def main() -> None:
+    """Train the segmentation network on the synthetic dataset: models/segmenter."""
+    run_stage(run)
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

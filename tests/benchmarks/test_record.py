@@ -1,0 +1,42 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.readme import build, markdown_table
+from benchmarks.record import Bar, finish
+
+RAN = {"command": "python -m benchmarks.toy", "date": "2026-01-01", "versions": {"torch": "2"}}
+ROWS = [{"what": "a", "seconds": 1.23456}, {"what": "b", "seconds": 2.0}]
+
+
+def test_writes_what_ran_rows_and_bars(tmp_path: Path) -> None:
+    finish("toy", RAN, ROWS, [Bar.at_most("time", 2.0, 3.0)], tmp_path)
+    result = json.loads((tmp_path / "toy.json").read_text())
+    assert result == {
+        "ran": RAN,
+        "rows": ROWS,
+        "bars": [{"name": "time", "value": 2.0, "bound": 3.0, "holds": True}],
+    }
+
+
+def test_a_bar_that_does_not_hold_is_exit_status_1(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as ended:
+        finish("toy", RAN, ROWS, [Bar.at_least("score", 0.2, 0.5)], tmp_path)
+    assert ended.value.code == 1
+    assert not json.loads((tmp_path / "toy.json").read_text())["bars"][0]["holds"]
+
+
+def test_the_page_shows_every_result(tmp_path: Path) -> None:
+    finish("toy", RAN, ROWS, [Bar.at_most("time", 2.0, 3.0)], tmp_path)
+    page = build(tmp_path)
+    assert (
+        "## toy\n\n    python -m benchmarks.toy\n\n* date: 2026-01-01\n* versions: torch 2\n"
+        in page
+    )
+    assert "| a | 1.235 |" in page
+    assert "| time | 2 | 3 | yes |" in page
+
+
+def test_a_table_has_the_rows_keys_as_its_head() -> None:
+    assert markdown_table([{"x": 1, "y": False}]) == "| x | y |\n| --- | --- |\n| 1 | NO |"

@@ -1,0 +1,98 @@
+"""Colours, overlays and inline pictures."""
+
+import base64
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks.label_maps import decode
+from tasks.pictures import (
+    class_colours,
+    data_uri,
+    difference,
+    heat_overlay,
+    is_pixel_art,
+    label_overlay,
+    muted,
+    ramp,
+    reliability_picture,
+    thumbnail,
+)
+
+WHITE = np.full((2, 3, 3), 255, np.uint8)
+
+
+@pytest.mark.parametrize("count", [1, 8, 30, 254])
+def test_every_class_has_a_colour_of_its_own(count: int) -> None:
+    colours = class_colours(count)
+    assert len(colours) == len(set(colours)) == count + 1
+    assert all(0 <= channel <= 255 for colour in colours for channel in colour)
+
+
+def test_more_classes_keep_the_colours_of_the_first() -> None:
+    assert class_colours(30)[:9] == class_colours(8)
+
+
+def test_a_ramp_goes_through_its_stops() -> None:
+    stops = np.array([[0, 0, 0], [100, 50, 0], [200, 250, 40]])
+    values = np.array([[0.0, 0.25, 0.5, 1.0]])
+    assert ramp(values, stops).tolist() == [[[0, 0, 0], [50, 25, 0], [100, 50, 0], [200, 250, 40]]]
+
+
+def test_labels_lie_over_the_muted_image() -> None:
+    label = np.array([[0, 1, 255], [0, 1, 255]], np.uint8)
+    seen = label_overlay(WHITE, label, [(9, 9, 9), (200, 0, 100)])
+    ground = 0.85 * 255
+    assert np.array_equal(seen[0, 0], np.rint(muted(WHITE)[0, 0]).astype(np.uint8))
+    assert seen[0, 1].tolist() == [round(ground * 0.28 + c * 0.72) for c in (200, 0, 100)]
+    assert seen[0, 2].tolist() == [round(ground * 0.45 + 150 * 0.55)] * 3
+
+
+def test_heat_runs_from_dark_to_light_over_the_image() -> None:
+    heat = np.zeros((4, 4), np.float16)
+    heat[:, 2:] = 0.01
+    seen = heat_overlay(np.full((8, 8, 3), 128, np.uint8), heat)
+    assert seen.shape == (8, 8, 3)
+    assert seen[:, -1].mean() > 2 * seen[:, 0].mean()
+
+
+def test_a_constant_heat_map_is_dark_everywhere() -> None:
+    seen = heat_overlay(np.full((8, 8, 3), 128, np.uint8), np.full((2, 2), 0.3, np.float16))
+    assert len(np.unique(seen.reshape(-1, 3), axis=0)) == 1
+
+
+def test_reliability_is_light_where_it_is_high() -> None:
+    seen = reliability_picture(np.array([[0, 255]], np.uint8))
+    assert seen.tolist() == [[[22, 26, 48], [250, 244, 176]]]
+
+
+def test_errors_are_red_but_not_where_nothing_is_said() -> None:
+    truth = np.array([[0, 1, 255], [0, 1, 255]], np.uint8)
+    prediction = np.array([[0, 0, 0], [1, 1, 1]], np.uint8)
+    red = (difference(WHITE, truth, prediction) == [235, 60, 60]).all(-1)
+    assert red.tolist() == [[False, True, False], [True, False, False]]
+
+
+def test_thumbnails_keep_proportions_and_label_values() -> None:
+    label = np.zeros((100, 400), np.uint8)
+    label[:, 200:] = 7
+    small = thumbnail(label, 40)
+    assert small.shape == (10, 40)
+    assert np.unique(small).tolist() == [0, 7]
+    assert thumbnail(np.zeros((100, 400, 3), np.uint8), 40).shape == (10, 40, 3)
+    assert thumbnail(label, 400) is label
+
+
+@pytest.mark.parametrize(("side", "kind"), [(64, "png"), (224, "jpeg")])
+def test_pictures_are_inline(side: int, kind: str) -> None:
+    image = np.zeros((side, side, 3), np.uint8)
+    image[: side // 2] = 200
+    head, _, data = data_uri(image).partition(",")
+    assert head == f"data:image/{kind};base64"
+    assert is_pixel_art(image) is (kind == "png")
+    content = base64.b64decode(data)
+    assert Image.open(io.BytesIO(content)).size == (side, side)
+    if kind == "png":
+        assert np.array_equal(decode(content), image)

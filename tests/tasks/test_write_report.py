@@ -1,0 +1,377 @@
+"""The page: what it says, what it escapes, and what it says when something is missing."""
+
+import io
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tasks import records
+from tasks.label_maps import encode_grey, encode_image, encode_label
+from tasks.params import Params
+from tasks.shards import write_shard
+from tasks.write_report import (
+    choose_gallery,
+    examples,
+    funnel,
+    headline,
+    kept_per_class,
+    result_rows,
+    run,
+    segments,
+    spread,
+)
+
+Row = dict[str, Any]
+Make = Callable[..., Params]
+
+
+def row(number: int, name: str, kept: bool = True, *others: str) -> Row:
+    return {
+        "sample_id": f"{number:04d}",
+        "classes": [{"name": each} for each in (name, *others)],
+        "kept": kept,
+    }
+
+
+def first_classes(rows: list[Row]) -> list[str]:
+    return [one["classes"][0]["name"] for one in rows]
+
+
+def test_samples_are_spread_evenly_over_the_classes() -> None:
+    rows = [row(n, "car") for n in range(90)] + [row(n, "boat") for n in range(90, 92)]
+    assert sorted(first_classes(spread(rows, 6, seed=0))) == ["boat"] * 2 + ["car"] * 4
+    assert spread(rows, 6, seed=0) == spread(rows[::-1], 6, seed=0) or set(
+        one["sample_id"] for one in spread(rows, 6, seed=0)
+    ) == set(one["sample_id"] for one in spread(rows[::-1], 6, seed=0))
+    assert spread(rows, 6, seed=0) != spread(rows, 6, seed=1)
+
+
+def test_more_samples_than_there_are_means_all() -> None:
+    rows = [row(n, "car") for n in range(3)]
+    assert sorted(one["sample_id"] for one in spread(rows, 9, seed=0)) == ["0000", "0001", "0002"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "rejected", "shown"),
+    [(90, 90, (8, 4)), (90, 2, (10, 2)), (3, 90, (3, 9)), (0, 90, (0, 12)), (90, 0, (12, 0))],
+)
+def test_a_third_of_the_gallery_is_rejected_ones(
+    kept: int, rejected: int, shown: tuple[int, int]
+) -> None:
+    rows = [row(n, ("car", "boat")[n % 2], n < kept) for n in range(kept + rejected)]
+    chosen = choose_gallery(rows, 12, seed=0)
+    verdicts = [one["kept"] for one in chosen]
+    assert (verdicts.count(True), verdicts.count(False)) == shown
+    order = [(first_classes([one])[0] == "boat", not one["kept"]) for one in chosen]
+    assert order == sorted(order)
+
+
+def test_an_example_shows_its_class_alone_if_it_can() -> None:
+    cards = [
+        {"names": ["car", "boat"], "kept": True},
+        {"names": ["car"], "kept": False},
+        {"names": ["car"], "kept": True},
+        {"names": ["boat", "car"], "kept": True},
+        {"names": ["tree"], "kept": False},
+    ]
+    assert examples(cards) == [cards[2], cards[3]]
+
+
+def test_prompts_are_cut_at_their_class_words() -> None:
+    words = [{"name": "bird", "start": 12, "end": 15}, {"name": "tree", "start": 3, "end": 6}]
+    parts = segments("an oak, and owl", words)
+    assert [(part["text"], part["name"]) for part in parts] == [
+        ("an ", None),
+        ("oak", "tree"),
+        (", and ", None),
+        ("owl", "bird"),
+    ]
+
+
+EVALUATION: Row = {
+    "miou": 0.7,
+    "reference_miou": 0.9,
+    "ratio": 0.7778,
+    "per_class": {"background": 0.95, "car": 0.6, "boat": None},
+    "reference_per_class": {"background": 0.98, "car": 0.9, "boat": None},
+    "images": 300,
+    "test_set": "data/storybook/test",
+    "not_measured": [],
+}
+NOTHING: Row = {
+    "miou": None,
+    "reference_miou": None,
+    "ratio": None,
+    "per_class": {},
+    "reference_per_class": {},
+    "images": 0,
+    "test_set": "none",
+    "not_measured": ["Nothing was measured on real images."],
+}
+
+
+def test_the_headline_says_what_was_measured() -> None:
+    training, reference = {"images": 1100}, {"images": 1200}
+    assert headline(EVALUATION, training, reference) == (
+        "A segmentation network trained on 1,100 synthetic images, with no real picture and no "
+        "annotation, reaches 0.700 mIoU on 300 labelled test images: 78 % of what the same network "
+        "reaches when it is trained on 1,200 real labelled images."
+    )
+    alone = headline(EVALUATION | {"ratio": None}, training, {})
+    assert alone.endswith("There is no real-trained network to compare it with.")
+    assert headline(NOTHING, training, {}).endswith("on real images was not measured.")
+
+
+def test_result_rows_take_either_side() -> None:
+    colours = {"background": "#999999", "car": "#ff0000"}
+    evaluation = EVALUATION | {"reference_per_class": {}}
+    assert result_rows(evaluation, colours)[1] == {
+        "name": "car",
+        "colour": "#ff0000",
+        "synthetic": 0.6,
+        "reference": None,
+    }
+    assert result_rows(NOTHING, colours) == []
+
+
+def test_the_funnel_counts_every_step_and_names_thresholds(make_params: Make) -> None:
+    summary = {
+        "samples": 90,
+        "kept": 60,
+        "rejected": 30,
+        "reasons": {"min_area": 10, "max_area": 20},
+        "train": 55,
+        "val": 5,
+    }
+    steps, reasons = funnel(100, summary, make_params().filter_masks)
+    assert [(step["count"], step["share"]) for step in steps] == [
+        (100, 1.0),
+        (90, 0.9),
+        (60, 0.6),
+        (55, 0.55),
+    ]
+    assert [(one["rule"], one["count"], one["bound"]) for one in reasons] == [
+        ("max_area", 20, 0.8),
+        ("min_area", 10, 0.04),
+    ]
+
+
+def test_a_sample_of_two_classes_counts_for_both() -> None:
+    rows = [row(0, "car", True, "boat"), row(1, "car", False)]
+    counted = kept_per_class(rows, {"background": "", "car": "", "boat": "", "tree": ""})
+    assert [(one["name"], one["kept"], one["asked"]) for one in counted] == [
+        ("car", 1, 2),
+        ("boat", 1, 1),
+        ("tree", 0, 0),
+    ]
+
+
+class Page(HTMLParser):
+    """The tags of a page, and its text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+HOSTILE = "a <script>alert(\"1\")</script> car & 'boat'"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A finished run of two classes: two kept samples and a rejected one."""
+    rng = np.random.default_rng(0)
+    texts = ["a car", HOSTILE, "a boat"]
+    names = [["car"], ["car", "boat"], ["boat"]]
+    prompts, dataset = [], []
+    for number, (text, classes) in enumerate(zip(texts, names, strict=True)):
+        prompts.append(
+            {
+                "prompt_id": f"p{number}",
+                "seed": number,
+                "text": text,
+                "negative_prompt": "",
+                "template": "a {}",
+                "classes": [
+                    {
+                        "name": name,
+                        "phrase": name,
+                        "start": text.index(name),
+                        "end": text.index(name) + len(name),
+                        "relation": "plain",
+                    }
+                    for name in classes
+                ],
+            }
+        )
+        heat = io.BytesIO()
+        np.save(heat, rng.random((len(classes), 4, 4)).astype(np.float16))
+        label = rng.integers(0, 3, (16, 16)).astype(np.uint8)
+        files = [
+            ("x.png", encode_image(rng.integers(0, 256, (16, 16, 3)).astype(np.uint8))),
+            ("x.heat.npy", heat.getvalue()),
+            ("x.label.png", encode_label(label)),
+            ("x.reliability.png", encode_grey(label * 100)),
+        ]
+        members = write_shard(tmp_path / f"data/samples/shards/{number}.tar", files)
+        uris = [member.uri.replace(f"shard://{tmp_path}/", "shard://", 1) for member in members]
+        kept = number < 2
+        scores = [{"name": name, "area": 0.2, "peak": 0.3, "margin": 0.4} for name in classes]
+        dataset.append(
+            {
+                "sample_id": f"sample-{number}",
+                "prompt_id": f"p{number}",
+                "text": text,
+                "classes": scores,
+                "kept": kept,
+                "reason": "" if kept else "boat: area 0.020 below min_area 0.04",
+                "split": ("train", "val", "")[number],
+                **dict(zip(("image", "heat", "label", "reliability"), uris, strict=True)),
+            }
+        )
+    records.write_table(tmp_path / "data/prompts.parquet", prompts, records.PROMPTS)
+    records.write_table(tmp_path / "data/dataset/index.parquet", dataset, records.DATASET)
+    records.write_json(tmp_path / "data/inputs/model.json", {"digest": "0123456789abcdef" * 4})
+    curve = {"curve": [[10, 2.0], [20, 1.0]], "val": [[20, 0.5]]}
+    metrics = {
+        "filter": {
+            "samples": 3,
+            "kept": 2,
+            "rejected": 1,
+            "reasons": {"min_area": 1},
+            "train": 1,
+            "val": 1,
+        },
+        "training": {"iterations": 20, "images": 1, **curve},
+        "reference_training": {"trained": True, "iterations": 20, "images": 9, **curve},
+        "evaluation": EVALUATION,
+    }
+    for name, value in metrics.items():
+        records.write_json(tmp_path / f"metrics/{name}.json", value)
+    for what in ("truth", "prediction", "reference"):
+        path = tmp_path / f"data/evaluation/0000.{what}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_label(np.eye(16, dtype=np.uint8)))
+    image = encode_image(np.zeros((16, 16, 3), np.uint8))
+    (tmp_path / "data/evaluation/0000.image.png").write_bytes(image)
+    return tmp_path
+
+
+@pytest.fixture
+def params(make_params: Make) -> Params:
+    return make_params({"expand_prompts.classes": ["car", "boat"]})
+
+
+def written(params: Params, root: Path) -> str:
+    run(params, root)
+    return (root / "report/index.html").read_text()
+
+
+def test_the_page_stands_alone(params: Params, root: Path) -> None:
+    text = written(params, root)
+    page = Page(text)
+    assert list((root / "report").iterdir()) == [root / "report/index.html"]
+    sources = [image["src"] or "" for image in page.all("img")]
+    assert sources and all(source.startswith("data:image/") for source in sources)
+    assert not page.all("link") and [tag for tag in page.all("script") if "src" in tag] == []
+    assert all((link["href"] or "").startswith("#") for link in page.all("a"))
+    assert "url(" not in text and "@import" not in text
+    targets = {attributes.get("id") for _, attributes in page.tags}
+    assert {(link["href"] or "")[1:] for link in page.all("a")} <= targets
+
+
+def test_the_page_shows_result_funnel_and_samples(params: Params, root: Path) -> None:
+    words = re.sub(r"\s+", " ", Page(written(params, root)).words)
+    for expected in (
+        "0.700 mIoU, trained on synthetic images only",
+        "0.900 mIoU of the reference",
+        "78 % of the reference",
+        "covers too little of the image",
+        "min_area 0.04",
+        "boat: area 0.020 below min_area 0.04",
+        "kept for training",
+        "kept for watching the training",
+        "sample-0 ",
+        "0123456789abcdef…",
+        "synthetic only 100.0 %",
+        "images_per_class: 150",
+    ):
+        assert expected in words
+
+
+def test_every_picture_has_a_text_and_every_control_a_name(params: Params, root: Path) -> None:
+    page = Page(written(params, root))
+    assert all("alt" in image for image in page.all("img"))
+    assert all(drawing.get("aria-label") for drawing in page.all("svg"))
+    assert all(select.get("aria-label") for select in page.all("select"))
+
+
+def test_what_users_write_is_escaped(params: Params, root: Path) -> None:
+    text = written(params, root)
+    assert "<script>alert" not in text
+    page = Page(text)
+    assert len(page.all("script")) == 1
+    assert "alert(" in page.words
+    assert f"Synthetic image: {HOSTILE}" in [image["alt"] for image in page.all("img")]
+    cards = [
+        card for card in page.all("li") if card.get("class") == "card" and "data-names" in card
+    ]
+    assert sorted(card["data-names"] or "" for card in cards) == [
+        '["boat"]',
+        '["car", "boat"]',
+        '["car"]',
+    ]
+
+
+def test_class_names_are_escaped_too(make_params: Make, root: Path) -> None:
+    odd = '"><script>x</script>'
+    classes = ["car", "boat", {"name": odd, "phrases": ["thing"]}]
+    text = written(make_params({"expand_prompts.classes": classes}), root)
+    assert "<script>x" not in text
+    assert len(Page(text).all("script")) == 1
+
+
+def test_what_is_missing_is_said(make_params: Make, root: Path) -> None:
+    for path in (root / "data/evaluation").iterdir():
+        path.unlink()
+    records.write_json(root / "metrics/evaluation.json", NOTHING)
+    off = {"trained": False, "why": "train_reference.labelled_set is none"}
+    records.write_json(root / "metrics/reference_training.json", off)
+    training = {"iterations": 20, "images": 1, "curve": [[20, 1.0]], "val": []}
+    records.write_json(root / "metrics/training.json", training)
+    changes = {"expand_prompts.classes": ["car", "boat"], "write_report.gallery": 0}
+    words = re.sub(r"\s+", " ", Page(written(make_params(changes), root)).words)
+    assert words.count("not measured") >= 3
+    for expected in (
+        "Nothing was measured on real images.",
+        "No reference was trained: train_reference.labelled_set is none.",
+        "Nothing was held out to watch the training.",
+        "No sample is shown: write_report.gallery is 0.",
+    ):
+        assert expected in words
+    assert "Test images" not in words
+
+
+def test_small_images_keep_their_pixels_sharp(params: Params, root: Path) -> None:
+    assert "image-rendering: pixelated" in written(params, root)
+    assert 'class="sharp"' in written(params, root)
+
+
+def test_the_same_run_gives_the_same_bytes(params: Params, root: Path) -> None:
+    assert written(params, root) == written(params, root)
