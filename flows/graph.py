@@ -1,6 +1,10 @@
 """What the flow knows of the pipeline: stages of ``dvc.yaml``, digests of ``dvc.lock``."""
 
 import difflib
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +46,13 @@ def output_digests(root: Path = Path()) -> dict[str, str]:
     stages = _read(path).get("stages", {}) if path.exists() else {}
     outs = [out for stage in stages.values() for out in stage.get("outs", [])]
     return {out["path"]: out["md5"] for out in sorted(outs, key=lambda out: out["path"])}
+
+
+def unchanged_stages(stages: list[str], env: Mapping[str, str] | None = None) -> set[str]:
+    """The stages for which DVC finds nothing to do; none where it cannot tell."""
+    command = [sys.executable, "-m", "dvc", "status", "--json", *stages]
+    answer = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    return set(stages) - set(json.loads(answer.stdout)) if answer.returncode == 0 else set()
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from rich.console import Console
 
-from flows.graph import select_stages, stage_names
+from flows.graph import select_stages, stage_names, unchanged_stages
 from flows.processes import run_in_group
 from flows.results import (
     EVALUATION,
@@ -40,7 +40,8 @@ from tasks.params import InputError
 
 _CHATTER = re.compile(
     r"To track the changes with git|To enable auto staging|Use `dvc push`"
-    r"|(Generating|Updating) lock|\s+(git add|dvc config core\.autostage)"
+    r"|WARNING: Process .* had been killed|(Generating|Updating) lock"
+    r"|\s+(git add|dvc config core\.autostage)"
 )
 _OUTCOMES: list[tuple[str, Outcome]] = [
     ("Running stage ", "ran"),
@@ -113,13 +114,16 @@ def _worth_retrying(_task: Any, _run: Any, state: State) -> bool:
     retry_delay_seconds=10,
     retry_condition_fn=_worth_retrying,
 )
-def reproduce(stage: str, force: bool) -> Outcome:
-    """Run one stage through DVC, its output into this task's log.
+def reproduce(stage: str, force: bool, idle: bool) -> Outcome:
+    """Run one stage through DVC, its output into this task's log; not when it is known as ``idle``.
 
     Raises:
         StageFailed: the stage or DVC failed.
     """
     log, output = get_run_logger(), StageOutput()
+    if idle:
+        log.info("nothing to do")
+        return "unchanged"
 
     def tell(line: str) -> None:
         if (text := output.read(line)) is not None:
@@ -164,14 +168,23 @@ def synthesize(only: str | None = None, upto: str | None = None, force: bool = F
 
 
 def _run_stages(stages: list[str], force: bool, runs: list[StageRun]) -> None:
-    """Run ``stages``, noting each in ``runs``, and write the run log however it ends."""
+    """Run ``stages``, noting each in ``runs``, and write the run log however it ends.
+
+    After the first, which checks the inputs, DVC is asked once which have nothing to do; that holds
+    for the next ones until one of them has run.
+    """
     started = now()
+    idle: set[str] = set()
     try:
         for stage in stages:
+            if len(runs) == 1 and not force:
+                idle = unchanged_stages(stages[1:], child_environment())
             clock = time.monotonic()
             outcome: Outcome = "cancelled"
             try:
-                outcome = reproduce(stage, force)
+                outcome = reproduce(stage, force, stage in idle)
+                if runs and outcome != "unchanged":
+                    idle = set()
             except StageFailed:
                 outcome = "failed"
                 raise

@@ -253,7 +253,7 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
-        raise InputError("\n".join(_describe(path, item) for item in error.errors())) from None
+        raise InputError("\n".join(_describe(path, item) for item in _causes(error))) from None
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:
@@ -266,6 +266,18 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         candidates = [annotation, *getattr(annotation, "__args__", ())]
         model = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
     return list(model.model_fields)
+
+
+def _causes(error: ValidationError) -> list[Any]:
+    """The violations but for lists called too short only because an item of theirs was refused."""
+    items = error.errors()
+    places = [item["loc"] for item in items]
+    return [
+        item
+        for item in items
+        if item["type"] != "too_short"
+        or not any(at[: len(item["loc"])] == item["loc"] != at for at in places)
+    ]
 
 
 def _describe(path: Path, item: Any) -> str:

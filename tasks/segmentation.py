@@ -18,9 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.config import Config
+from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.runner import Runner
 from torch import nn
 
+import mmseg_configs.reliability  # noqa: F401  what configs and datasets name
 from tasks import records
 from tasks.digests import combine
 from tasks.machine import choose_device
@@ -38,6 +40,15 @@ CURVE_POINTS = 50
 
 _trainings = itertools.count()
 """MMEngine keeps what it logs by the experiment's name: each training in a process has its own."""
+
+
+def load_config(path: Path) -> Config:
+    """Read a config file; ``mmseg::`` in its ``_base_`` means the installed MMSegmentation.
+
+    MMEngine looks for that by the name of the distribution, which is another one now.
+    """
+    MODULE2PACKAGE["mmseg"] = "onedl-mmsegmentation"
+    return Config.fromfile(path)
 
 
 def build_config(
@@ -61,7 +72,7 @@ def build_config(
     Raises:
         InputError: the recipe wants reliability and the file's network cannot use it.
     """
-    cfg = Config.fromfile(root / section.config)
+    cfg = load_config(root / section.config)
     if reliability and cfg.model.type != "ReliabilityEncoderDecoder":
         raise InputError(
             "train_segmenter.reliability: weighted needs a ReliabilityEncoderDecoder; the model of "
@@ -111,7 +122,7 @@ def build_config(
     }
     cfg.visualizer = {"type": "Visualizer", "vis_backends": []}
     cfg.log_processor = {"by_epoch": False}
-    cfg.log_level = "WARNING"
+    cfg.log_level = "ERROR"
     cfg.default_scope = "mmseg"
     cfg.randomness = {"seed": section.seed}
     cfg.device = choose_device(section.device)

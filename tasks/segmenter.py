@@ -11,8 +11,19 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 from mmseg.registry import MODELS
+from torch import nn
 
+import mmseg_configs.reliability  # noqa: F401  what configs name
 from tasks.machine import choose_device
+
+
+def build_network(cfg: Config) -> nn.Module:
+    """The network that a config describes, with fresh weights."""
+    init_default_scope("mmseg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of MMSegmentation about its own defaults
+        network: nn.Module = MODELS.build(cfg.model)
+    return network
 
 
 class Segmenter:
@@ -25,10 +36,7 @@ class Segmenter:
 
     def __init__(self, folder: Path, device: str = "auto") -> None:
         cfg = Config.fromfile(folder / "config.py")
-        init_default_scope("mmseg")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of MMSegmentation about its own defaults
-            network = MODELS.build(cfg.model)
+        network = build_network(cfg)
         network.load_state_dict(torch.load(folder / "weights.pth", weights_only=True))
         self.network = network.to(choose_device(device)).eval()
         steps = [dict(step) for step in cfg.test_pipeline if step["type"] != "LoadAnnotations"]

@@ -8,7 +8,8 @@ weights, so any network and any loss that takes ``weight`` can be used as it is.
 from typing import Any
 
 import torch
-from mmseg.models import BaseDecodeHead, EncoderDecoder
+from mmseg.models import EncoderDecoder
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from mmseg.structures import BasePixelSampler
 from torch import Tensor

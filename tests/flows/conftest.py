@@ -1,4 +1,4 @@
-"""A repository with a pipeline of two tiny stages, and a Prefect database of the tests' own."""
+"""A repository with a pipeline of three tiny stages, and a Prefect database of the tests' own."""
 
 import subprocess
 from collections.abc import Iterator
@@ -19,6 +19,10 @@ stages:
     cmd: python second.py
     deps: [a.txt, second.py]
     outs: [b.txt]
+  third:
+    cmd: cp b.txt c.txt
+    deps: [b.txt]
+    outs: [c.txt]
 """
 FIRST = """
 import sys

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from safetensors.numpy import save_file
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTokenizer
 
+from tasks.label_maps import encode_grey, encode_image, encode_label
 from tasks.params import Params
+from tasks.records import DATASET, write_json, write_table
+from tasks.shards import write_shard
 
 ROOT = Path(__file__).parents[2]
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -105,3 +109,105 @@ def model_folder(tmp_path: Path) -> Path:
     }
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
+
+
+TINY_CONFIG = """
+loss = dict(type="ReliabilityCrossEntropy")
+head = dict(type="FCNHead", in_channels=8, channels=8, num_convs=1, concat_input=False,
+            num_classes=2, loss_decode=loss)
+model = dict(
+    type="ReliabilityEncoderDecoder",
+    data_preprocessor=dict(type="ReliabilityDataPreProcessor", size=(16, 16), bgr_to_rgb=True,
+                           mean=[128.0] * 3, std=[64.0] * 3),
+    backbone=dict(type="ResNet", depth=18, num_stages=1, out_indices=(0,), strides=(1,),
+                  dilations=(1,), stem_channels=8, base_channels=8),
+    decode_head=head,
+    auxiliary_head=head,
+    test_cfg=dict(mode="whole"),
+)
+train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations"),
+    dict(type="LoadReliability"),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="PhotoMetricDistortion"),
+    dict(type="PackReliabilityInputs"),
+]
+test_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations"),
+    dict(type="PackSegInputs"),
+]
+optim_wrapper = dict(type="BFloat16OptimWrapper", optimizer=dict(type="AdamW"))
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.5, end=2, by_epoch=False),
+    dict(type="PolyLR", by_epoch=False),
+]
+custom_hooks = [dict(type="ReliabilityHook", warmup=0.0, fade=0.5)]
+"""
+"""A network of some thousand weights for 16x16 pixels, with all the parts of a real one."""
+
+
+def write_square(number: int) -> tuple[bytes, bytes, bytes]:
+    """A red (class 1) or blue (class 2) square on grey as PNG: image, label, reliability of 0.5."""
+    rng = np.random.default_rng(number)
+    image = rng.integers(90, 130, (16, 16, 3)).astype(np.uint8)
+    label = np.zeros((16, 16), np.uint8)
+    top, left = rng.integers(0, 8, 2)
+    square = (slice(top, top + 8), slice(left, left + 8))
+    value = number % 2 + 1
+    label[square] = value
+    image[square] = (220, 30, 30) if value == 1 else (30, 30, 220)
+    return encode_image(image), encode_label(label), encode_grey(np.full((16, 16), 128, np.uint8))
+
+
+@pytest.fixture(scope="session")
+def training_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository root with all that trainings read: ``tiny.py``, a dataset, storybook's sets."""
+    root = tmp_path_factory.mktemp("training")
+    (root / "tiny.py").write_text(TINY_CONFIG)
+    uris: list[dict[str, str]] = [{} for _ in range(16)]
+    members = {
+        kind: [(f"{number}.{kind}.png", write_square(number)[at]) for number in range(16)]
+        for at, kind in enumerate(("image", "label", "reliability"))
+    }
+    for kind, files in members.items():
+        path = Path(f"data/{kind}.tar")
+        for row, member in zip(uris, write_shard(root / path, files), strict=True):
+            row[kind] = replace(member, path=str(path)).uri
+    rows = [
+        {"sample_id": str(number), "kept": True, "split": "train" if number < 12 else "val", **row}
+        for number, row in enumerate(uris)
+    ]
+    write_table(root / "data/dataset/index.parquet", rows, DATASET)
+    write_json(root / "data/dataset/classes.json", ["background", "red", "blue"])
+    for number, (part, count) in enumerate({"train": 8, "val": 4, "test": 6}.items()):
+        for index in range(count):
+            files = write_square(100 * (number + 1) + index)
+            for folder, data in zip(("images", "labels"), files, strict=False):
+                path = root / f"data/storybook/{part}/{folder}/{index:05d}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+    return root
+
+
+@pytest.fixture
+def toy_params(make_params: Callable[..., Params]) -> Callable[..., Params]:
+    """Parameters that fit `training_root`: its classes, and trainings of four iterations."""
+
+    def make(changes: dict[str, Any] | None = None) -> Params:
+        return make_params(
+            {
+                "expand_prompts.classes": [
+                    {"name": name, "phrases": [name], "synonyms": [], "hyponyms": []}
+                    for name in ("red", "blue")
+                ],
+                "train_segmenter.config": "tiny.py",
+                "train_segmenter.iterations": 4,
+                "train_segmenter.checkpoint_interval": 2,
+                "train_segmenter.batch_size": 4,
+                **(changes or {}),
+            }
+        )
+
+    return make

@@ -1,0 +1,73 @@
+"""Stage evaluate_segmenter: what it measures, and what it says that it did not measure."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tasks import evaluate_segmenter, train_reference, train_segmenter
+from tasks.evaluate_segmenter import report
+from tasks.iou import confusion_matrix, iou_per_class
+from tasks.label_maps import decode
+from tasks.params import Params
+from tasks.records import read_json
+
+
+def test_both_networks_are_measured_on_the_same_images(
+    toy_params: Callable[..., Params], training_root: Path
+) -> None:
+    params = toy_params()
+    train_segmenter.run(params, training_root)
+    train_reference.run(params, training_root)
+    evaluate_segmenter.run(params, training_root)
+    evaluation = read_json(training_root / "metrics/evaluation.json")
+    assert evaluation["images"] == 6
+    assert evaluation["test_set"] == "data/storybook/test"
+    assert evaluation["not_measured"] == []
+    shown = training_root / "data/evaluation"
+    assert len(list(shown.iterdir())) == 6 * 4
+    for part, key in (("prediction", "per_class"), ("reference", "reference_per_class")):
+        confusion = np.zeros((3, 3), np.int64)
+        for number in range(6):
+            truth, label = (
+                decode((shown / f"{number:04d}.{name}.png").read_bytes())
+                for name in ("truth", part)
+            )
+            confusion += confusion_matrix(truth, label, 3)
+        assert list(evaluation[key]) == ["background", "red", "blue"]
+        assert list(evaluation[key].values()) == pytest.approx(iou_per_class(confusion), abs=1e-4)
+    rows = (training_root / "plots/evaluation_per_class.csv").read_text().splitlines()
+    ious = (evaluation["per_class"]["red"], evaluation["reference_per_class"]["red"])
+    assert rows[0] == "class,synthetic,reference"
+    assert rows[2] == f"red,{ious[0]},{ious[1]}"
+
+
+def test_without_a_test_set_the_stage_says_what_is_missing(
+    toy_params: Callable[..., Params], tmp_path: Path
+) -> None:
+    evaluate_segmenter.run(toy_params({"evaluate_segmenter.test_set": "none"}), tmp_path)
+    evaluation = read_json(tmp_path / "metrics/evaluation.json")
+    assert evaluation["miou"] is evaluation["reference_miou"] is evaluation["ratio"] is None
+    assert evaluation["per_class"] == {}
+    assert evaluation["images"] == 0
+    assert evaluation["not_measured"] == [
+        "Nothing was measured on real images: evaluate_segmenter.test_set is none."
+    ]
+    assert list((tmp_path / "data/evaluation").iterdir()) == []
+
+
+def test_the_ratio_is_of_the_means_over_the_classes_that_are_there() -> None:
+    ours, theirs = {"background": 0.9, "car": 0.5, "boat": None}, {"background": 1.0, "car": 0.75}
+    evaluation = report("set", 2, ours, theirs)
+    assert (evaluation["miou"], evaluation["reference_miou"]) == (0.7, 0.875)
+    assert evaluation["ratio"] == 0.8
+
+
+def test_without_a_reference_there_is_no_ratio() -> None:
+    evaluation = report("set", 2, {"background": 0.9, "car": 0.5}, None)
+    assert (evaluation["miou"], evaluation["reference_miou"]) == (0.7, None)
+    assert evaluation["ratio"] is None
+    assert evaluation["not_measured"] == [
+        "There is no real-trained reference: train_reference.labelled_set is none."
+    ]

@@ -1,0 +1,209 @@
+"""Every rule of params.yaml: the message names the key, the value, the rule and a near match."""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tasks.params import InputError, Params, load_params
+
+ROOT = Path(__file__).parents[2]
+DEFAULT = yaml.safe_load((ROOT / "presets/storybook.yaml").read_text(encoding="utf-8"))
+
+
+def load(folder: Path, **changes: Any) -> Params:
+    """The default parameters with dotted keys changed (``__`` is the dot); ... removes one."""
+    raw = deepcopy(DEFAULT)
+    for key, value in changes.items():
+        *path, last = key.split("__")
+        place = raw
+        for part in path:
+            place = place[part]
+        if value is ...:
+            del place[last]
+        else:
+            place[last] = value
+    (folder / "params.yaml").write_text(json.dumps(raw), encoding="utf-8")
+    return load_params(folder / "params.yaml")
+
+
+def message(folder: Path, **changes: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        load(folder, **changes)
+    return str(caught.value).replace(str(folder / "params.yaml"), "params.yaml")
+
+
+def test_the_default_holds(tmp_path: Path) -> None:
+    params = load(tmp_path)
+    assert params.expand_prompts.class_names[:2] == ["car", "boat"]
+    assert params.sample_images.traced_step == 10
+    assert params.train_segmenter.learning_rate == 0.001
+
+
+def test_a_misspelt_key_gets_the_near_match(tmp_path: Path) -> None:
+    assert message(tmp_path, sample_images__guidance_scal=4.0) == (
+        "params.yaml: sample_images.guidance_scal: unknown key (value 4.0); "
+        "did you mean 'guidance_scale'?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "near"),
+    [
+        ("sample_image", "'sample_images'"),
+        ("expand_prompts__clases", "'classes'"),
+        ("expand_prompts__shares__plane", "'plain'"),
+        ("extract_masks__guided__epsilo", "'epsilon'"),
+    ],
+)
+def test_near_matches_are_found_at_every_depth(tmp_path: Path, key: str, near: str) -> None:
+    text = message(tmp_path, **{key: 1})
+    assert f"{key.replace('__', '.')}: unknown key (value 1); did you mean {near}?" in text
+
+
+def test_a_misspelt_key_of_a_class_gets_the_near_match(tmp_path: Path) -> None:
+    text = message(tmp_path, expand_prompts__classes=["boat", {"name": "car", "phrase": ["car"]}])
+    assert "expand_prompts.classes.1.phrase: unknown key" in text
+    assert "did you mean 'phrases'?" in text
+
+
+def test_a_key_like_no_other_gets_the_list(tmp_path: Path) -> None:
+    assert message(tmp_path, filter_masks__xyz=1).endswith(
+        "unknown key (value 1); "
+        "known here: min_area, max_area, min_peak, min_margin, val_share, seed"
+    )
+
+
+def test_a_missing_key_is_named(tmp_path: Path) -> None:
+    assert message(tmp_path, sample_images__model=...) == (
+        "params.yaml: sample_images.model: required key is missing; the presets show every key "
+        "with a comment"
+    )
+
+
+def test_all_violations_are_listed(tmp_path: Path) -> None:
+    text = message(tmp_path, sample_images__height=0, filter_masks__seed=-1, write_report__galery=3)
+    assert [line.split(": ")[1] for line in text.splitlines()] == [
+        "sample_images.height",
+        "filter_masks.seed",
+        "write_report.galery",
+    ]
+
+
+RULES: list[tuple[str, Any, str]] = [
+    ("render_storybook__domain", "pages", "'page', 'street' or 'none', not 'pages'"),
+    ("render_storybook__train", 0, "greater than or equal to 1, not 0"),
+    ("render_storybook__seed", -1, "greater than or equal to 0, not -1"),
+    ("expand_prompts__classes", [], "at least 1 item"),
+    ("expand_prompts__classes", [""], "at least 1 character"),
+    ("expand_prompts__classes", [f"c{n}" for n in range(255)], "at most 254 items"),
+    ("expand_prompts__classes", ["car", "boat", "car"], "each class name stands once; twice: car"),
+    ("expand_prompts__classes", [{"name": "car", "phrases": [" "]}], "at least one phrase"),
+    ("expand_prompts__lexicon", "wordnet", "'builtin', not 'wordnet'"),
+    ("expand_prompts__templates", [], "at least 1 item"),
+    ("expand_prompts__templates", ["a {}", "a car"], "exactly one {} for the class: 'a car'"),
+    ("expand_prompts__templates", ["{} and {}"], "exactly one {} for the class: '{} and {}'"),
+    ("expand_prompts__images_per_class", 0, "greater than or equal to 1, not 0"),
+    (
+        "expand_prompts__shares",
+        {"plain": 0.5, "synonym": 0.2, "hyponym": 0.2},
+        "must be 1, not 0.9",
+    ),
+    ("expand_prompts__shares__plain", 1.5, "less than or equal to 1, not 1.5"),
+    ("expand_prompts__two_class_share", -0.1, "greater than or equal to 0, not -0.1"),
+    ("expand_prompts__negative_prompt", None, "valid string, not None"),
+    ("adapt_lora__enabled", True, "False, not True"),
+    ("sample_images__model", "", "at least 1 character"),
+    ("sample_images__height", 4, "greater than or equal to 8, not 4"),
+    ("sample_images__num_inference_steps", 0, "greater than or equal to 1, not 0"),
+    ("sample_images__num_inference_steps", "many", "valid integer"),
+    ("sample_images__guidance_scale", -1, "greater than or equal to 0, not -1"),
+    ("sample_images__attention_step", 20, "must lie below num_inference_steps = 20, not 20"),
+    ("sample_images__attention_step", -1, "greater than or equal to 0, not -1"),
+    ("sample_images__attention_resolution", 0, "greater than or equal to 1, not 0"),
+    ("sample_images__batch_size", 0, "greater than or equal to 1, not 0"),
+    ("sample_images__shard_size", 0, "greater than or equal to 1, not 0"),
+    ("sample_images__dtype", "float8", "'float32', 'bfloat16' or 'float16', not 'float8'"),
+    ("extract_masks__beta", 1.0, "less than 1, not 1.0"),
+    ("extract_masks__refine", "crf", "'none' or 'guided', not 'crf'"),
+    ("extract_masks__guided__radius", 0, "greater than or equal to 1, not 0"),
+    ("extract_masks__guided__epsilon", 0.0, "greater than 0, not 0.0"),
+    ("filter_masks__min_area", 1.1, "less than or equal to 1, not 1.1"),
+    ("filter_masks__min_area", 0.9, "min_area must be below max_area, not 0.9 and 0.8"),
+    ("filter_masks__val_share", 0.6, "less than or equal to 0.5, not 0.6"),
+    ("train_segmenter__iterations", 0, "greater than or equal to 1, not 0"),
+    ("train_segmenter__batch_size", 1, "greater than or equal to 2, not 1"),
+    ("train_segmenter__learning_rate", 0.0, "greater than 0, not 0.0"),
+    ("train_segmenter__reliability", "beco", "'none' or 'weighted', not 'beco'"),
+    ("train_segmenter__num_workers", -1, "greater than or equal to 0, not -1"),
+    ("train_reference__labelled_set", "", "at least 1 character"),
+    ("evaluate_segmenter__test_set", "", "at least 1 character"),
+    ("evaluate_segmenter__batch_size", 0, "greater than or equal to 1, not 0"),
+    ("write_report__gallery", -1, "greater than or equal to 0, not -1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "rule"),
+    RULES,
+    ids=[f"{key}-{number}" for number, (key, *_) in enumerate(RULES)],
+)
+def test_a_broken_rule_is_named_with_its_key(
+    tmp_path: Path, key: str, value: Any, rule: str
+) -> None:
+    text = message(tmp_path, **{key: value})
+    assert len(text.splitlines()) == 1
+    assert rule in text
+    assert text.startswith(f"params.yaml: {key.partition('__')[0]}")
+    if not rule.startswith(("must lie", "min_area must")):  # rules of the whole section
+        assert text.startswith(f"params.yaml: {key.replace('__', '.')}")
+
+
+@pytest.mark.parametrize(
+    ("step", "steps", "expected"),
+    [(None, 20, 10), (None, 25, 12), (None, 1, 0), (0, 20, 0), (19, 20, 19)],
+)
+def test_attention_is_read_at_the_middle_step_unless_told(
+    tmp_path: Path, step: int | None, steps: int, expected: int
+) -> None:
+    changes = {"sample_images__attention_step": step, "sample_images__num_inference_steps": steps}
+    assert load(tmp_path, **changes).sample_images.traced_step == expected
+
+
+def test_a_class_is_a_name_or_a_mapping(tmp_path: Path) -> None:
+    classes = ["car", {"name": "mug", "phrases": ["mug", "cup"], "synonyms": []}]
+    section = load(tmp_path, expand_prompts__classes=classes).expand_prompts
+    assert section.class_names == ["car", "mug"]
+    assert section.classes[0].phrases is None
+    assert section.classes[1].phrases == ("mug", "cup")
+    assert section.classes[1].synonyms == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: [1", "not valid YAML"),
+        ("- a", "must hold one mapping"),
+        ("", "must hold one mapping"),
+        ("{}", "render_storybook: required key is missing"),
+    ],
+)
+def test_a_file_that_holds_no_parameters_is_refused(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(InputError, match=expected):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_a_missing_file_says_where_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no such file; .* `python -m tasks.presets use story"):
+        load_params(tmp_path / "params.yaml")
+
+
+def test_parameters_cannot_be_changed_by_accident(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load(tmp_path).sample_images.height = 128  # type: ignore[misc]

@@ -1,0 +1,107 @@
+"""Ids are content, and tables are the same bytes for the same rows."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from tasks.records import (
+    DATASET,
+    MASKS,
+    PROMPTS,
+    SAMPLES,
+    content_id,
+    content_seed,
+    read_json,
+    read_rows,
+    write_json,
+    write_table,
+)
+
+ROOT = Path(__file__).parents[2]
+
+PROMPT: dict[str, Any] = {
+    "prompt_id": "0123456789abcdef",
+    "seed": 2**63 - 1,
+    "text": "an oak under a grey sky",
+    "negative_prompt": "",
+    "classes": [{"name": "tree", "phrase": "oak", "start": 3, "end": 6, "relation": "hyponym"}],
+    "template": "a {} under a grey sky",
+}
+
+
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ((), "4f53cda18c2baa0c"),  # sha256 of []
+        (("car", 3), "2f113e2fcb0b02a3"),
+        ((["car", 3],), "4135fe65348a0600"),
+        (({"b": 1, "a": None},), "15e4f66862e8bee9"),
+        (("Öl",), "7ee5d10083377eed"),
+    ],
+)
+def test_an_id_begins_the_sha256_of_canonical_json(parts: tuple[Any, ...], expected: str) -> None:
+    """The expected values are those of ``printf '["car",3]' | sha256sum``."""
+    assert content_id(*parts) == expected
+    assert content_seed(*parts) == int(expected, 16) // 2
+
+
+def test_an_id_does_not_depend_on_the_order_of_keys() -> None:
+    assert content_id({"a": 1, "b": 2}) == content_id({"b": 2, "a": 1})
+    assert content_id(["a", "b"]) != content_id(["b", "a"])
+    assert content_id("a", "b") != content_id("ab")
+
+
+def test_an_id_does_not_depend_on_the_hash_seed() -> None:
+    code = "from tasks.records import content_id; print(content_id({'b': 1, 'a': None}))"
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert printed == {"15e4f66862e8bee9\n"}
+
+
+def test_seeds_fit_a_signed_64_bit_column() -> None:
+    seeds = [content_seed("row", number) for number in range(1000)]
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert len(set(seeds)) == 1000
+
+
+def test_rows_come_back_as_they_were_and_files_are_byte_equal(tmp_path: Path) -> None:
+    rows = [PROMPT, PROMPT | {"text": "eine Straße", "classes": []}]
+    for name in ("a", "b"):
+        write_table(tmp_path / name / "prompts.parquet", rows, PROMPTS)
+    assert read_rows(tmp_path / "a/prompts.parquet") == rows
+    one, two = ((tmp_path / name / "prompts.parquet").read_bytes() for name in ("a", "b"))
+    assert one == two
+
+
+@pytest.mark.parametrize("schema", [PROMPTS, SAMPLES, MASKS, DATASET])
+def test_a_table_without_rows_keeps_its_columns(tmp_path: Path, schema: pa.Schema) -> None:
+    write_table(tmp_path / "empty.parquet", [], schema)
+    assert read_rows(tmp_path / "empty.parquet") == []
+    assert pa.parquet.read_schema(tmp_path / "empty.parquet").names == schema.names
+
+
+def test_a_value_of_another_type_is_refused(tmp_path: Path) -> None:
+    with pytest.raises((pa.ArrowInvalid, pa.ArrowTypeError)):
+        write_table(tmp_path / "bad.parquet", [PROMPT | {"seed": "seven"}], PROMPTS)
+
+
+def test_json_is_readable_and_comes_back(tmp_path: Path) -> None:
+    value = {"name": "Straße", "iou": [0.5, None]}
+    write_json(tmp_path / "new/value.json", value)
+    text = (tmp_path / "new/value.json").read_text(encoding="utf-8")
+    assert text == '{\n  "name": "Straße",\n  "iou": [\n    0.5,\n    null\n  ]\n}\n'
+    assert read_json(tmp_path / "new/value.json") == value

@@ -1,0 +1,36 @@
+"""Stage train_reference at toy size."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from tasks import train_reference
+from tasks.params import Params
+from tasks.records import read_json
+
+
+def test_the_reference_learns_from_real_labels_alone(
+    toy_params: Callable[..., Params], training_root: Path
+) -> None:
+    train_reference.run(toy_params(), training_root)
+    folder = training_root / "models/reference"
+    assert {path.name for path in folder.iterdir()} == {"config.py", "weights.pth"}
+    report = read_json(training_root / "metrics/reference_training.json")
+    assert (report["trained"], report["iterations"], report["images"]) == (True, 4, 8)
+    assert [at for at, _ in report["val"]] == [2, 4]
+    assert "reliability" not in report
+
+
+def test_without_labels_the_stage_says_that_it_is_off(
+    toy_params: Callable[..., Params], tmp_path: Path
+) -> None:
+    (tmp_path / "models/reference").mkdir(parents=True)
+    (tmp_path / "models/reference/weights.pth").touch()
+    train_reference.run(toy_params({"train_reference.labelled_set": "none"}), tmp_path)
+    off = {"trained": False, "why": "train_reference.labelled_set is none"}
+    assert read_json(tmp_path / "metrics/reference_training.json") == off
+    assert [path.name for path in (tmp_path / "models/reference").iterdir()] == ["off.json"]
+
+
+def test_only_storybooks_sets_bring_one_to_watch_the_training() -> None:
+    assert train_reference.watching_set("data/storybook/train") == "data/storybook/val"
+    assert train_reference.watching_set("/datasets/voc12/train") is None

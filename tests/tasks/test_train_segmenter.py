@@ -1,0 +1,36 @@
+"""Stage train_segmenter at toy size."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tasks import train_segmenter
+from tasks.params import InputError, Params
+from tasks.records import read_json
+
+
+def test_the_stage_leaves_a_network_and_its_report(
+    toy_params: Callable[..., Params], training_root: Path
+) -> None:
+    train_segmenter.run(toy_params(), training_root)
+    folder = training_root / "models/segmenter"
+    assert {path.name for path in folder.iterdir()} == {"config.py", "weights.pth"}
+    weights = torch.load(folder / "weights.pth", weights_only=True)
+    assert weights["decode_head.conv_seg.weight"].shape == (3, 8, 1, 1)
+    report = read_json(training_root / "metrics/training.json")
+    assert (report["iterations"], report["images"]) == (4, 12)
+    assert set(report) == {"iterations", "images", "final_loss", "curve", "val", "reliability"}
+
+
+def test_splits_count_kept_samples_and_an_empty_one_is_the_users_error() -> None:
+    rows = [
+        {"kept": True, "split": "train"},
+        {"kept": True, "split": "train"},
+        {"kept": True, "split": "val"},
+        {"kept": False, "split": ""},
+    ]
+    assert train_segmenter.count_splits(rows) == {"train": 2, "val": 1}
+    with pytest.raises(InputError, match="none of 1 samples was kept for training"):
+        train_segmenter.count_splits(rows[3:])
