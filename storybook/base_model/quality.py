@@ -19,7 +19,7 @@ from PIL import Image
 from torch.nn import functional
 
 from storybook.base_model.corpus import to_tensor
-from storybook.base_model.critic import labelled_pages, mean_iou, predict, train_critic
+from storybook.base_model.critic import Critic, labelled_pages, mean_iou, predict, train_critic
 from storybook.page import article
 from storybook.vocabulary import PAGE_CLASSES, page_class_of
 from tasks.attention import phrase_columns, trace_cross_attention
@@ -100,8 +100,7 @@ def sheet(images: np.ndarray, maps: torch.Tensor, seen: torch.Tensor, path: Path
     found = (seen * 28).byte().numpy()[..., None].repeat(3, -1)
     columns = [np.concatenate([i, h, f]) for i, h, f in zip(images, heat, found, strict=True)]
     rows = [np.concatenate(columns[k : k + 24], 1) for k in range(0, len(columns) - 23, 24)]
-    picture = Image.fromarray(np.concatenate(rows))
-    picture.resize((picture.width // 1, picture.height // 1)).save(path)
+    Image.fromarray(np.concatenate(rows)).save(path)
 
 
 def main(
@@ -112,20 +111,18 @@ def main(
     guidance: Annotated[float, Parameter(help="guidance scale")] = 4.0,
     threshold: Annotated[float, Parameter(help="on the normalised map")] = 0.4,
     seed: Annotated[int, Parameter(help="first noise seed")] = 77_000,
-    critic_steps: Annotated[int, Parameter(help="training steps of the critic")] = 700,
+    critic_steps: Annotated[int, Parameter(help="training steps of the critic")] = 500,
     critic: Annotated[Path | None, Parameter(help="where the trained critic is kept")] = None,
 ) -> None:
     """Measure the share of images that show the prompted class, and the map's overlap with it."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    judge = (
-        train_critic(0, 0).eval()
-        if critic and critic.exists()
-        else train_critic(critic_steps, CRITIC_SEEDS[0])
-    )
     if critic and critic.exists():
+        judge = Critic().eval()
         judge.load_state_dict(torch.load(critic, weights_only=True))
-    elif critic:
-        torch.save(judge.state_dict(), critic)
+    else:
+        judge = train_critic(critic_steps, CRITIC_SEEDS[0])
+        if critic:
+            torch.save(judge.state_dict(), critic)
     pixels, labels = labelled_pages(300, CRITIC_SEEDS[1])
     judge_miou = mean_iou(predict(judge, pixels), labels)
 
