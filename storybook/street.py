@@ -78,8 +78,8 @@ class _Canvas:
 
     def ellipse(self, x: float, y: float, rx: float, ry: float, colour: RGB, name: str) -> None:
         box = tuple(v * self.side for v in (x - rx, y - ry, x + rx, y + ry))
-        self.image.ellipse(box, fill=colour)  # type: ignore[arg-type]  # four floats, see above
-        self.label.ellipse(box, fill=VALUES[name])  # type: ignore[arg-type]
+        self.image.ellipse(box, fill=colour)
+        self.label.ellipse(box, fill=VALUES[name])
 
 
 def _buildings(canvas: _Canvas, street: Street, rng: np.random.Generator) -> None:

@@ -40,7 +40,7 @@ def measure(
 ) -> tuple[Ious, list[np.ndarray]]:
     """IoU (0..1) by class name over all pixels of the set, and the first `SHOWN` label maps."""
     confusion = np.zeros((len(names), len(names)), np.int64)
-    shown = []
+    shown: list[np.ndarray] = []
     with progress(what, len(pairs), "images") as advance:
         labelled = segmenter.label(read_images(pairs), batch_size)
         for pair, prediction in zip(pairs, labelled, strict=True):

@@ -170,7 +170,8 @@ class _DeviceRunner(Runner):
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
         """Move the model; channels last is the layout in which convolutions run fastest."""
-        return model.to(self.cfg.device, memory_format=torch.channels_last)
+        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
+        return model.to(self.cfg.device)
 
 
 def train(cfg: Config, data: str, what: str, root: Path) -> Path:

@@ -4,6 +4,7 @@ import itertools
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ class Segmenter:
         cfg = Config.fromfile(folder / "config.py")
         network = build_network(cfg)
         network.load_state_dict(torch.load(folder / "weights.pth", weights_only=True))
-        self.network = network.to(choose_device(device)).eval()
+        self.network: Any = network.to(choose_device(device)).eval()
         steps = [dict(step) for step in cfg.test_pipeline if step["type"] != "LoadAnnotations"]
         steps[0]["type"] = "LoadImageFromNDArray"
         self.pipeline = Compose(steps)

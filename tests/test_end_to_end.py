@@ -84,8 +84,8 @@ def test_every_stage_says_what_it_made(house: House) -> None:
     evaluation = house.load("metrics/evaluation.json")
     assert evaluation["images"] == 6
     assert 0 <= evaluation["miou"] <= 1
-    ratio = evaluation["miou"] / evaluation["reference_miou"]
-    assert evaluation["ratio"] == pytest.approx(ratio, abs=0.01)
+    if reference := evaluation["reference_miou"]:  # next to nothing is learnt at this size
+        assert evaluation["ratio"] == pytest.approx(evaluation["miou"] / reference, abs=0.01)
     assert list(evaluation["per_class"]) == house.load("data/dataset/classes.json")
     assert "<html" in (house.folder / "report/index.html").read_text()
 

@@ -66,7 +66,8 @@ def train_critic(steps: int, seed: int, *, images: int = 6000, batch: int = 32) 
     """Train on real pages with exact labels, with noise and blur so that samples fit in too."""
     torch.manual_seed(seed)
     pixels, labels = labelled_pages(images, seed)
-    critic = Critic().to(memory_format=torch.channels_last)
+    critic = Critic()
+    critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
     optimizer = torch.optim.AdamW(critic.parameters(), 3e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
     for step in range(steps):

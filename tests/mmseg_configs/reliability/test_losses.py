@@ -54,7 +54,7 @@ def test_no_weight_at_all_is_zero_with_zero_gradient(label: int, weight: float) 
 
 def test_pixel_weights_fade_from_one_to_the_reliability() -> None:
     reliability = torch.tensor([0.0, 0.5, 1.0])
-    for strength, expected in [(0.0, [1, 1, 1]), (0.5, [0.5, 0.75, 1]), (1.0, [0, 0.5, 1])]:
+    for strength, expected in [(0, [1.0, 1.0, 1.0]), (0.5, [0.5, 0.75, 1.0]), (1, [0, 0.5, 1.0])]:
         torch.testing.assert_close(pixel_weights(reliability, strength), torch.tensor(expected))
 
 
