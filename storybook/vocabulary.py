@@ -33,6 +33,12 @@ PAGE_CLASSES: tuple[ThingClass, ...] = (
 STREET_CLASSES: tuple[str, ...] = ("road", "sky", "building", "tree", "car", "grass")
 """Label value of a street class = its position here; every pixel belongs to one of them."""
 
+CLASS_NAMES: dict[str, list[str]] = {
+    "page": ["background", *(thing.name for thing in PAGE_CLASSES)],
+    "street": list(STREET_CLASSES),
+}
+"""Domain -> class names by label value."""
+
 COLOURS: dict[str, RGB] = {
     "red": (206, 48, 44),
     "orange": (238, 134, 38),

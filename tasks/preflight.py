@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import cyclopts
 
-from storybook.vocabulary import PAGE_CLASSES, STREET_CLASSES
+from storybook.vocabulary import CLASS_NAMES
 from tasks import records
 from tasks.base_models import BaseModel, find_model, model_files, read_model
 from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests, write_atomically
@@ -61,13 +61,6 @@ def size_problems(section: SampleImages, model: BaseModel) -> list[str]:
     return problems
 
 
-def storybook_classes(domain: str) -> list[str]:
-    """Class names by label value in the sets that ``render_storybook`` makes."""
-    if domain == "street":
-        return list(STREET_CLASSES)
-    return ["background", *(thing.name for thing in PAGE_CLASSES)]
-
-
 def find_set(params: Params, key: str, root: Path) -> list[Pair]:
     """The files of a labelled set that lies outside the graph; none of one made by the graph.
 
@@ -85,8 +78,9 @@ def find_set(params: Params, key: str, root: Path) -> list[Pair]:
         except InputError as error:
             raise InputError(f"{key}: {error}") from None
     else:
-        pairs, set_names = [], storybook_classes(params.render_storybook.domain)
-        if params.render_storybook.domain == "none":
+        domain = params.render_storybook.domain
+        pairs, set_names = [], CLASS_NAMES.get(domain)
+        if domain == "none":
             raise InputError(
                 f"{key}: {value} is made by render_storybook, whose domain is none; choose the "
                 "domain page, a folder of your own, or none"

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from storybook import page, street
-from storybook.vocabulary import PAGE_CLASSES, STREET_CLASSES
+from storybook.vocabulary import CLASS_NAMES
 from tasks import records
 from tasks.entry import run_stage
 from tasks.label_maps import encode_image, encode_label
@@ -50,11 +50,11 @@ def render_street(rng: np.random.Generator) -> Rendered:
     return image, label, street.caption(label)
 
 
-RENDERERS: dict[str, tuple[Callable[[np.random.Generator], Rendered], list[str]]] = {
-    "page": (render_page, ["background", *(thing.name for thing in PAGE_CLASSES)]),
-    "street": (render_street, list(STREET_CLASSES)),
+RENDERERS: dict[str, Callable[[np.random.Generator], Rendered]] = {
+    "page": render_page,
+    "street": render_street,
 }
-"""Domain -> what draws it, and its class names by label value."""
+"""Domain -> what draws it."""
 
 
 def scene_seed(domain: str, part: str, seed: int, index: int) -> list[int]:
@@ -70,8 +70,8 @@ def run(params: Params, root: Path = Path()) -> None:
     out.mkdir(parents=True)
     rows = []
     if section.domain != "none":
-        render, names = RENDERERS[section.domain]
-        records.write_json(out / "classes.json", names)
+        render = RENDERERS[section.domain]
+        records.write_json(out / "classes.json", CLASS_NAMES[section.domain])
         counts = {"train": section.train, "val": section.val, "test": section.test}
         with progress("rendering", sum(counts.values()), "images") as advance:
             for part, count in counts.items():

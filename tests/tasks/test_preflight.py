@@ -15,8 +15,7 @@ import yaml
 from tasks import preflight
 from tasks.label_maps import encode_image, encode_label
 from tasks.params import InputError, Params
-from tasks.preflight import run, storybook_classes
-from tasks.render_storybook import RENDERERS
+from tasks.preflight import run
 
 ROOT = Path(__file__).parents[2]
 OUTPUTS = {
@@ -235,11 +234,6 @@ def test_all_problems_are_listed_together(make: Make, root: Path) -> None:
 def test_a_tokenizer_that_cannot_be_loaded_is_told(make: Make, root: Path) -> None:
     (root / "model/tokenizer/tokenizer.json").write_text("{}")
     assert "sample_images.model: " in message(make(), root)
-
-
-@pytest.mark.parametrize("domain", ["page", "street"])
-def test_class_lists_are_those_of_the_renderer(domain: str) -> None:
-    assert storybook_classes(domain) == RENDERERS[domain][1]
 
 
 def test_the_command_prints_the_message_and_ends_with_status_1(make: Make, root: Path) -> None:
