@@ -136,7 +136,7 @@ def reproduce(stage: str, force: bool, idle: bool) -> Outcome:
     return output.outcome
 
 
-@flow(name="synthesize", validate_parameters=False)
+@flow(name="synthesize")
 def synthesize(only: str | None = None, upto: str | None = None, force: bool = False) -> State:
     """Run the stages of ``dvc.yaml`` in order and leave the result as artifacts.
 

@@ -1,5 +1,6 @@
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -37,7 +38,8 @@ def test_training_learns_stops_and_continues(
     tokenizer = train_tokenizer(["a car"], tmp_path / "tokenizer")
     words = tokenizer(["a car"] * 8, padding="max_length", return_tensors="pt").input_ids
     clock = iter(range(10**6))
-    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))  # a second a step
+    # A second a step, by this module's clock alone: other threads look at the real one.
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
 
     def train(minutes: float) -> dict:
         torch.manual_seed(0)
