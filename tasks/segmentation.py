@@ -6,6 +6,7 @@ leaves a ``finished`` folder with ``weights.pth``, ``config.py`` and ``training.
 """
 
 import itertools
+import json
 import logging
 import shutil
 import warnings
@@ -155,8 +156,8 @@ def fingerprint(cfg: Config, data: str, root: Path) -> str:
     here = Path(__file__).parents[1]
     files = [path for pattern in CODE for path in sorted(here.glob(pattern))]
     code = combine({path.name: records.content_id(path.read_text()) for path in files})
-    text = cfg.pretty_text.replace(str(root.resolve()), "")
-    return records.content_id("training", text, data, code, torch.__version__)
+    said = json.dumps(cfg.to_dict(), sort_keys=True).replace(str(root.resolve()), "")
+    return records.content_id("training", said, data, code, torch.__version__)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -172,6 +173,9 @@ class _DeviceRunner(Runner):
         """Move the model; channels last is the layout in which convolutions run fastest."""
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
         return model.to(self.cfg.device)
+
+    def dump_config(self) -> None:
+        """Write nothing: the config is kept with the finished training."""
 
 
 def train(cfg: Config, data: str, what: str, root: Path) -> Path:

@@ -100,7 +100,7 @@ def sheet(images: np.ndarray, maps: torch.Tensor, seen: torch.Tensor, path: Path
     found = (seen * 28).byte().numpy()[..., None].repeat(3, -1)
     columns = [np.concatenate([i, h, f]) for i, h, f in zip(images, heat, found, strict=True)]
     rows = [np.concatenate(columns[k : k + 24], 1) for k in range(0, len(columns) - 23, 24)]
-    Image.fromarray(np.concatenate(rows)).save(path)
+    Image.fromarray(np.concatenate(rows)).save(path, quality=80)
 
 
 def main(
@@ -166,7 +166,7 @@ def main(
     for bar in record["bars"]:  # type: ignore[attr-defined]  # a list of dicts, see above
         bar["holds"] = bar["value"] >= bar["bound"]
     (model / "quality.json").write_text(json.dumps(record, indent=2) + "\n")
-    sheet(images, scaled, seen, model / "quality.png")
+    sheet(images, scaled, seen, model / "quality.jpg")
     print(json.dumps(record, indent=2))
 
 

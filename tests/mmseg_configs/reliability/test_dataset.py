@@ -1,16 +1,18 @@
 """Samples out of shards through stock transforms, in this process and in workers of both kinds."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from mmengine import fileio
-from mmengine.dataset import pseudo_collate
 from mmengine.registry import init_default_scope
 from PIL import Image
-from torch.utils.data import DataLoader
 
 from mmseg_configs.reliability import FolderDataset, ShardDataset
 from tasks.label_maps import encode_label
@@ -66,16 +68,49 @@ def test_stock_transforms_read_the_right_bytes(dataset_root: Path, arrays: Array
         assert_is(dataset[number], arrays(number))
 
 
-@pytest.mark.parametrize("context", ["fork", "spawn"])
-def test_two_workers_read_the_right_bytes(dataset_root: Path, arrays: Arrays, context: str) -> None:
-    dataset = load(dataset_root, "train")
+READ_WITH_WORKERS = """
+import sys
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import init_default_scope
+from torch.utils.data import DataLoader
+from mmseg_configs.reliability import ShardDataset
+
+if __name__ == "__main__":
+    root, context, out = sys.argv[1:]
+    init_default_scope("mmseg")
+    types = ["LoadImageFromFile", "LoadAnnotations", "LoadReliability", "PackReliabilityInputs"]
+    pipeline = [{"type": name} for name in types]
+    dataset = ShardDataset(f"{root}/data/dataset", "train", root=root, pipeline=pipeline)
     loader = DataLoader(
         dataset, 1, num_workers=2, multiprocessing_context=context, collate_fn=pseudo_collate
     )
-    batches = list(loader)
-    assert len(batches) == 4
-    for number, batch in enumerate(batches):
-        assert_is({key: value[0] for key, value in batch.items()}, arrays(number))
+    read = [
+        (batch["inputs"][0], sample.gt_sem_seg.data, sample.gt_reliability.data)
+        for batch in loader
+        for sample in batch["data_samples"]
+    ]
+    torch.save(read, out)
+"""
+
+
+@pytest.mark.parametrize("context", ["fork", "spawn"])
+def test_two_workers_read_the_right_bytes(
+    dataset_root: Path, arrays: Arrays, context: str, tmp_path: Path
+) -> None:
+    """In a process of its own: a fork of this one would take along other tests' threads."""
+    script, out = tmp_path / "read.py", tmp_path / "read.pt"
+    script.write_text(READ_WITH_WORKERS)
+    command = [sys.executable, str(script), str(dataset_root), context, str(out)]
+    root = Path(__file__).parents[3]
+    subprocess.run(command, check=True, cwd=root, env={**os.environ, "PYTHONPATH": str(root)})
+    read = torch.load(out, weights_only=True)
+    assert len(read) == 4
+    for number, (image, label, trust) in enumerate(read):
+        expected_image, expected_label, expected_trust = arrays(number)
+        np.testing.assert_array_equal(image, expected_image[..., ::-1].transpose(2, 0, 1))
+        np.testing.assert_array_equal(label[0], expected_label)
+        np.testing.assert_array_equal(trust[0], expected_trust.astype(np.float32) / 255)
 
 
 def test_the_backend_reads_text_and_refuses_what_is_no_member(tmp_path: Path) -> None:

@@ -58,8 +58,8 @@ def test_training_learns_stops_and_continues(
             checkpoint=tmp_path / "unet.pt",
         )
 
-    assert train(0.1)["steps"] == 6
+    assert train(5.5 / 60)["steps"] == 6
     with caplog.at_level(logging.INFO):
-        record = train(0.2)
+        record = train(11.5 / 60)
     assert "continuing at step 6" in caplog.text
     assert record["steps"] == 12 and record["images"] == 48
