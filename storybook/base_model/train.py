@@ -43,6 +43,7 @@ def assemble(
     """Save the parts as one `StableDiffusionPipeline` folder, half precision, safetensors."""
     from transformers import CLIPTokenizer
 
+    vae.register_to_config(_name_or_path="")  # where it was loaded from is nobody's business
     pipeline = StableDiffusionPipeline(
         vae=vae,
         text_encoder=text_encoder,
