@@ -1,11 +1,12 @@
 # Everything starts here; only Python 3.11 or newer, git and make are assumed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow check bench
+.PHONY: help setup demo test test-slow check bench crf try-crf
 
 python := .venv/bin/python
 stamp := .venv/.installed
-benchmarks := $(filter-out __init__ readme record, $(basename $(notdir $(wildcard benchmarks/*.py))))
+crf := .venv/.crf
+benchmarks := $(filter-out readme, $(basename $(notdir $(shell grep -l cyclopts.run benchmarks/*.py))))
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -13,10 +14,10 @@ help: ## list these commands
 demo: $(stamp) ## the whole pipeline on storybook: result table and report/index.html
 	@$(python) -m flows.synthesize
 
-test: check ## checks and tests
+test: check try-crf ## checks and tests
 	$(python) -m pytest -m "not slow"
 
-test-slow: check ## checks and all tests, the long ones too
+test-slow: check try-crf ## checks and all tests, the long ones too
 	$(python) -m pytest
 
 check: $(stamp) ## ruff and mypy
@@ -28,6 +29,15 @@ bench: $(stamp) ## the side-by-side measurements, into benchmarks/README.md
 	@status=0; for name in $(benchmarks); do \
 	  $(python) -m benchmarks.$$name || status=1; \
 	done; $(python) -m benchmarks.readme && exit $$status
+
+crf: $(crf) ## the dense CRF, for extract_masks; builds it with a C++ compiler
+
+try-crf: $(stamp)
+	@$(MAKE) --no-print-directory crf || echo "The dense CRF is missing: its tests are skipped" >&2
+
+$(crf): $(stamp)
+	$(python) -m pip install --quiet --disable-pip-version-check pydensecrf2==1.1
+	@touch $(crf)
 
 setup: $(stamp) ## only the environment, .venv; the other commands do it when it is missing
 

@@ -13,14 +13,16 @@ from typing import Any
 from tasks.digests import files_below
 from tasks.params import InputError
 
+_PARTS = {
+    "unet": "diffusion_pytorch_model",
+    "vae": "diffusion_pytorch_model",
+    "text_encoder": "model",
+    "tokenizer": None,
+    "scheduler": None,
+}
 PIPELINES = {
-    "StableDiffusionPipeline": {
-        "unet": "diffusion_pytorch_model",
-        "vae": "diffusion_pytorch_model",
-        "text_encoder": "model",
-        "tokenizer": None,
-        "scheduler": None,
-    }
+    "StableDiffusionPipeline": _PARTS,
+    "StableDiffusionXLPipeline": {**_PARTS, "text_encoder_2": "model", "tokenizer_2": None},
 }
 """Pipelines that can be sampled from: the parts that are loaded, and the stem of their weights."""
 
@@ -34,10 +36,12 @@ class BaseModel:
     Attributes:
         folder: the diffusers folder.
         pipeline: class name of the pipeline.
-        text_length: positions of the text encoder, start and end tokens included.
+        text_length: positions of the text encoder, start and end tokens included; of two text
+            encoders, the smaller number.
         pixel_step: height and width must be multiples of it.
         vae_factor: pixels per latent position.
-        attention_levels: halvings of the latents at which the UNet has cross-attention.
+        attention_levels: halvings of the latents at which the UNet has cross-attention. The same
+            transformer blocks hold its self-attention.
     """
 
     folder: Path
@@ -48,7 +52,7 @@ class BaseModel:
     attention_levels: tuple[int, ...]
 
     def attention_resolutions(self, height: int, width: int) -> list[int]:
-        """Longer sides of the cross-attention maps for an image of this size, largest first."""
+        """Longer sides of the attention maps for an image of this size, largest first."""
         side = max(height, width) // self.vae_factor
         return sorted({-(-side // 2**level) for level in self.attention_levels}, reverse=True)
 
@@ -97,7 +101,7 @@ def read_model(folder: Path) -> BaseModel:
         )
         raise InputError(
             f"sample_images.model: {folder} holds a {pipeline}: {why}; "
-            f"supported: {', '.join(PIPELINES)}"
+            f"supported are {' and '.join(PIPELINES)} (Stable Diffusion 1.x, 2.x, XL)"
         )
     problems = [
         fault
@@ -109,15 +113,19 @@ def read_model(folder: Path) -> BaseModel:
             f"sample_images.model: {folder} is not whole: {'; '.join(problems)}; "
             "copy or fetch it again"
         )
-    unet, vae, text_encoder = (
-        _read_json(folder / part / "config.json") for part in ("unet", "vae", "text_encoder")
-    )
+    config_of = {
+        part: _read_json(folder / part / "config.json")
+        for part, stem in PIPELINES[pipeline].items()
+        if stem
+    }
+    unet, vae = config_of["unet"], config_of["vae"]
+    text_encoders = [config for part, config in config_of.items() if part.startswith("text_")]
     blocks = vae.get("block_out_channels") or vae.get("encoder_block_out_channels") or [0] * 4
     factor = 2 ** (len(blocks) - 1)
     return BaseModel(
         folder=folder,
         pipeline=pipeline,
-        text_length=int(text_encoder.get("max_position_embeddings", 77)),
+        text_length=min(int(one.get("max_position_embeddings", 77)) for one in text_encoders),
         pixel_step=max(8, factor),  # the pipelines insist on 8
         vae_factor=factor,
         attention_levels=_attention_levels(unet),

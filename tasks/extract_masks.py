@@ -1,55 +1,77 @@
-"""Stage ``extract_masks``: attention heat maps to label maps and per-pixel reliability.
+"""Stage ``extract_masks``: attention maps to label maps and per-pixel reliability.
 
-The masks of attn2mask (arXiv 2309.01369): every class's map normalised, a background channel
-1 - max A - beta, argmax; optionally refined by the image before the argmax. The reliability is the
-rank of the margin between the best and the second class.
+A method (`tasks.mask_methods`) makes class scores, the image refines them (`tasks.refine`), the
+best class is the label, and the rank of its lead is the reliability. Samples of equal shapes go
+through in batches; memory does not grow with their number.
 """
 
-import io
 import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import cyclopts
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from tasks import records
+from tasks import mask_methods, records
+from tasks.captures import Captured, decode_capture
 from tasks.entry import run_stage
-from tasks.label_maps import decode, encode_grey, encode_label
+from tasks.label_maps import decode, encode_grey, encode_label, ignore_value, label_dtype
 from tasks.params import ExtractMasks, Params
 from tasks.progress import progress
-from tasks.refine import guided_filter
+from tasks.refine import dense_crf, guided_filter
 from tasks.shards import Member, write_shard
 
 RELIABILITY_MAX = 255
+Row = dict[str, Any]
 
 
-def normalise(heat: Tensor) -> Tensor:
-    """Min-max per map, ``(K, h, w)`` to 0..1; a constant map becomes 0."""
-    low, high = heat.amin((1, 2), keepdim=True), heat.amax((1, 2), keepdim=True)
-    return (heat - low) / torch.where(high > low, high - low, torch.ones_like(high))
+@dataclass(frozen=True)
+class Sampled:
+    """What a mask is made from.
 
-
-def class_stack(heat: Tensor, size: tuple[int, int], beta: float) -> Tensor:
-    """Scores of background and classes: ``(1 + K, H, W)``, A_0 = 1 - max_k A_k - beta.
-
-    Args:
-        heat: ``(K, h, w)`` attention of each class.
-        size: (H, W) of the image.
-        beta: how much the background is held back.
+    Attributes:
+        image: ``uint8 (H, W, 3)``.
+        names: the class of each phrase.
+        captured: the phrases' attention.
     """
-    maps = functional.interpolate(normalise(heat)[None], size=size, mode="bilinear")[0]
-    background = 1 - maps.amax(0, keepdim=True) - beta
-    return torch.cat([background, maps])
+
+    image: np.ndarray
+    names: list[str]
+    captured: Captured
+
+    @property
+    def classes(self) -> list[str]:
+        """The classes, each once."""
+        return list(dict.fromkeys(self.names))
+
+    def shapes(self) -> tuple[Any, ...]:
+        """What has to be equal within a batch."""
+        return (self.image.shape, len(self.classes), *sorted(self.captured.cross))
+
+
+@dataclass(frozen=True)
+class Mask:
+    """A sample's label map ``(H, W)``, reliability ``uint8 (H, W)``, and each class's scores."""
+
+    label: np.ndarray
+    reliability: np.ndarray
+    classes: list[Row]
+
+
+def merge_phrases(maps: np.ndarray, names: list[str]) -> np.ndarray:
+    """``(phrases, h, w)`` to one map per class: the largest value of the class's phrases."""
+    return np.stack([maps[[n == name for n in names]].max(0) for name in dict.fromkeys(names)])
 
 
 def label_and_margin(stack: Tensor) -> tuple[Tensor, Tensor]:
-    """Best channel ``int64 (H, W)`` and its lead over the second best ``float (H, W)``."""
-    best, second = stack.topk(2, dim=0).values
-    return stack.argmax(0), best - second
+    """Best channel ``int64 (N, H, W)`` and its lead over the second best ``float (N, H, W)``."""
+    best = stack.topk(2, dim=1)
+    return best.indices[:, 0], best.values[:, 0] - best.values[:, 1]
 
 
 def margin_rank(label: np.ndarray, margin: np.ndarray) -> np.ndarray:
@@ -77,51 +99,134 @@ def margin_rank(label: np.ndarray, margin: np.ndarray) -> np.ndarray:
     return rank
 
 
-def merge_phrases(heat: np.ndarray, names: list[str]) -> tuple[np.ndarray, list[str]]:
-    """One map per class: where several phrases name a class, the larger value counts."""
-    distinct = list(dict.fromkeys(names))
-    merged = [heat[[name == each for name in names]].max(0) for each in distinct]
-    return np.stack(merged), distinct
-
-
-def extract(
-    image: np.ndarray,
-    heat: np.ndarray,
-    names: list[str],
-    values: dict[str, int],
-    section: ExtractMasks,
-) -> tuple[np.ndarray, np.ndarray, list[dict[str, Any]]]:
-    """One sample's label map, reliability and scores.
+def drop_small(channel: np.ndarray, min_box: float) -> np.ndarray:
+    """Where components of a class lie whose box covers less than ``min_box`` of the image.
 
     Args:
-        image: ``uint8 (H, W, 3)``.
-        heat: ``float16 (K, h, w)``, the class of map k is ``names[k]``.
-        values: class name -> label value.
+        channel: ``(H, W)`` predicted channel, 0 is the background.
 
     Returns:
-        label ``uint8 (H, W)``, reliability ``uint8 (H, W)``, and per class its
-        `tasks.records.MASK_CLASS`.
+        ``bool (H, W)``. Neighbours count along edges and corners.
     """
-    merged, distinct = merge_phrases(heat.astype(np.float32), names)
-    stack = class_stack(torch.from_numpy(merged), image.shape[:2], section.beta)
-    if section.refine == "guided":
-        guide = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-        guided = section.guided
-        stack = guided_filter(guide, stack[None], guided.radius, guided.epsilon)[0]
-    channel, margin = (t.numpy() for t in label_and_margin(stack))
-    lookup = np.array([0, *(values[name] for name in distinct)], np.uint8)
-    scores = []
-    for k, name in enumerate(distinct, start=1):
-        inside = channel == k
-        scores.append(
-            {
-                "name": name,
-                "area": float(inside.mean()),
-                "peak": float(merged[k - 1].max()),
-                "margin": float(margin[inside].mean()) if inside.any() else 0.0,
-            }
+    small = np.zeros(channel.shape, bool)
+    for k in np.unique(channel[channel > 0]):
+        _, components, stats, _ = cv2.connectedComponentsWithStats((channel == k).astype(np.uint8))
+        boxes = stats[:, cv2.CC_STAT_WIDTH] * stats[:, cv2.CC_STAT_HEIGHT]
+        dropped = boxes < min_box * channel.size
+        dropped[0] = False  # everything that is not the class
+        small |= dropped[components]
+    return small
+
+
+def class_maps(batch: Sequence[Sampled], section: ExtractMasks) -> list[Tensor]:
+    """The attention that the method reads: ``float32 (N, K, h, w)`` per resolution."""
+    per_sample = [
+        [
+            merge_phrases(each.astype(np.float32), one.names)
+            for each in one.captured.maps(section.step, section.resolutions)
+        ]
+        for one in batch
+    ]
+    return [torch.from_numpy(np.stack(each)) for each in zip(*per_sample, strict=True)]
+
+
+def score_stack(batch: Sequence[Sampled], maps: Sequence[Tensor], section: ExtractMasks) -> Tensor:
+    """Class scores by the chosen method: ``float32 (N, 1 + K, H, W)``, background first."""
+    size = (batch[0].image.shape[0], batch[0].image.shape[1])
+    if section.method == "self_attention":
+        (inner,) = batch[0].captured.self_attention
+        attention = np.stack([one.captured.self_attention[inner] for one in batch])
+        chosen = section.self_attention
+        return mask_methods.spread_by_self_attention(
+            maps,
+            torch.from_numpy(attention).float(),
+            inner,
+            size,
+            chosen.power,
+            chosen.foreground,
         )
-    return lookup[channel], margin_rank(channel, margin), scores
+    if section.method == "diffumask":
+        return mask_methods.diffumask(maps, _images(batch), size, section.diffumask, section.crf)
+    return mask_methods.with_background(maps, size, getattr(section, section.method).beta)
+
+
+def refine(batch: Sequence[Sampled], stack: Tensor, section: ExtractMasks) -> Tensor:
+    """Fit the scores ``(N, 1 + K, H, W)`` to the images, in the way that is asked for."""
+    if section.refine == "none":
+        return stack
+    images = _images(batch)
+    if section.refine == "crf":
+        return dense_crf(images, stack, **section.crf.model_dump())
+    guide = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    return guided_filter(guide, stack, **section.guided.model_dump())
+
+
+def extract(batch: Sequence[Sampled], values: dict[str, int], section: ExtractMasks) -> list[Mask]:
+    """Label maps, reliability and scores of samples of equal shapes.
+
+    Args:
+        values: class name -> label value.
+    """
+    maps = class_maps(batch, section)
+    stack = refine(batch, score_stack(batch, maps, section), section)
+    peaks = mask_methods.combine(maps).amax((-2, -1))
+    return decide(batch, stack, peaks, values, section)
+
+
+def decide(
+    batch: Sequence[Sampled],
+    stack: Tensor,
+    peaks: Tensor,
+    values: dict[str, int],
+    section: ExtractMasks,
+) -> list[Mask]:
+    """The best class of every pixel, what has no label, and the reliability.
+
+    Args:
+        stack: refined scores ``(N, 1 + K, H, W)``.
+        peaks: the raw maps' maxima ``(N, K)``, attention probabilities.
+        values: class name -> label value.
+    """
+    channels, margins = (t.numpy() for t in label_and_margin(stack))
+    dtype = label_dtype(len(values))
+    masks = []
+    for i, one in enumerate(batch):
+        channel, margin = channels[i], margins[i]
+        if section.method == "diffumask":
+            small = drop_small(channel, section.diffumask.min_box)
+            channel, margin = np.where(small, 0, channel), np.where(small, 0, margin)
+        label = np.array([0, *(values[name] for name in one.classes)], dtype)[channel]
+        reliability = margin_rank(channel, margin)
+        if section.method == "self_attention":
+            band = section.self_attention.foreground - section.self_attention.ignore
+            unsure = (channel == 0) & (margin < band)
+            label[unsure], reliability[unsure] = ignore_value(dtype), 0
+        scores = [
+            _scores(name, channel == k, margin, float(peaks[i, k - 1]))
+            for k, name in enumerate(one.classes, start=1)
+        ]
+        masks.append(Mask(label, reliability, scores))
+    return masks
+
+
+def _images(batch: Sequence[Sampled]) -> np.ndarray:
+    return np.stack([one.image for one in batch])
+
+
+def _scores(name: str, inside: np.ndarray, margin: np.ndarray, peak: float) -> Row:
+    """A class's `tasks.records.MASK_CLASS`."""
+    mean = float(margin[inside].mean()) if inside.any() else 0.0
+    return {"name": name, "area": float(inside.mean()), "peak": peak, "margin": mean}
+
+
+def batches(samples: Sequence[Sampled], size: int) -> Iterator[list[int]]:
+    """Positions of at most ``size`` samples of equal shapes, until all have come."""
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for position, one in enumerate(samples):
+        groups.setdefault(one.shapes(), []).append(position)
+    for group in groups.values():
+        for first in range(0, len(group), size):
+            yield group[first : first + size]
 
 
 def run(params: Params, root: Path = Path()) -> None:
@@ -129,45 +234,52 @@ def run(params: Params, root: Path = Path()) -> None:
     samples = records.read_rows(root / "data/samples/index.parquet")
     prompts = {row["seed"]: row for row in records.read_rows(root / "data/prompts.parquet")}
     values = {name: i for i, name in enumerate(params.expand_prompts.class_names, start=1)}
+    section = params.extract_masks
     out = root / "data/masks"
     shutil.rmtree(out, ignore_errors=True)
-    shards: dict[str, list[dict[str, Any]]] = {}
+    shards: dict[str, list[Row]] = {}
     for row in samples:
         shards.setdefault(row["shard"], []).append(row)
 
     index = []
     with progress("masks", len(samples), "images") as advance:
-        for shard, members in shards.items():
+        for shard, rows in shards.items():
+            read = [_read(row, prompts[row["seed"]], root) for row in rows]
+            masks: dict[int, Mask] = {}
+            for positions in batches(read, section.batch_size):
+                made = extract([read[i] for i in positions], values, section)
+                masks |= dict(zip(positions, made, strict=True))
+                advance(len(positions))
             files: list[tuple[str, bytes]] = []
-            scores = []
-            for row in members:
-                names = [c["name"] for c in prompts[row["seed"]]["classes"]]
-                source = str(root / shard)
-                image = decode(Member(source, row["image_offset"], row["image_size"]).read())
-                heat_bytes = Member(source, row["heat_offset"], row["heat_size"]).read()
-                heat = np.load(io.BytesIO(heat_bytes), allow_pickle=False)
-                label, rank, of_classes = extract(image, heat, names, values, params.extract_masks)
-                files.append((f"{row['sample_id']}.label.png", encode_label(label)))
-                files.append((f"{row['sample_id']}.reliability.png", encode_grey(rank)))
-                scores.append(of_classes)
-                advance(1)
+            for i, row in enumerate(rows):
+                files.append((f"{row['sample_id']}.label.png", encode_label(masks[i].label)))
+                trust = encode_grey(masks[i].reliability)
+                files.append((f"{row['sample_id']}.reliability.png", trust))
             name = Path(shard).name
             written = write_shard(out / "shards" / name, files)
-            for row, of_classes, label_at, rank_at in zip(
-                members, scores, written[::2], written[1::2], strict=True
+            for i, (row, label, trust_at) in enumerate(
+                zip(rows, written[::2], written[1::2], strict=True)
             ):
                 index.append(
                     {
                         "sample_id": row["sample_id"],
                         "shard": f"data/masks/shards/{name}",
-                        "label_offset": label_at.offset,
-                        "label_size": label_at.size,
-                        "reliability_offset": rank_at.offset,
-                        "reliability_size": rank_at.size,
-                        "classes": of_classes,
+                        "label_offset": label.offset,
+                        "label_size": label.size,
+                        "reliability_offset": trust_at.offset,
+                        "reliability_size": trust_at.size,
+                        "classes": masks[i].classes,
                     }
                 )
     records.write_table(out / "index.parquet", index, records.MASKS)
+
+
+def _read(row: Row, prompt: Row, root: Path) -> Sampled:
+    source = str(root / row["shard"])
+    image = Member(source, row["image_offset"], row["image_size"]).read()
+    attention = Member(source, row["attention_offset"], row["attention_size"]).read()
+    names = [c["name"] for c in prompt["classes"]]
+    return Sampled(decode(image), names, decode_capture(attention))
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ def decide(
         mask = mask_of[sample["sample_id"]]
         rule, reason = judge(mask["classes"], section)
         image = Member(sample["shard"], sample["image_offset"], sample["image_size"])
-        heat = Member(sample["shard"], sample["heat_offset"], sample["heat_size"])
+        attention = Member(sample["shard"], sample["attention_offset"], sample["attention_size"])
         label = Member(mask["shard"], mask["label_offset"], mask["label_size"])
         trust = Member(mask["shard"], mask["reliability_offset"], mask["reliability_size"])
         rows.append(
@@ -79,7 +79,7 @@ def decide(
                 "reason": reason,
                 "split": "" if rule else split_of(sample["prompt_id"], section),
                 "image": image.uri,
-                "heat": heat.uri,
+                "attention": attention.uri,
                 "label": label.uri,
                 "reliability": trust.uri,
             }

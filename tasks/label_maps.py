@@ -1,15 +1,44 @@
-"""Label maps and reliability as files: palette PNG, ``uint8 (H, W)``, 255 = ignore.
+"""Label maps and reliability as files.
 
-The palette is always written in full: without one, Pillow compacts the values of a mode-P image.
+A label map is ``uint8 (H, W)`` in a palette PNG, 255 = ignore, or, from 255 classes on,
+``uint16 (H, W)`` in a 16-bit grey PNG, 65535 = ignore. The palette is always written in full:
+without one, Pillow compacts the values of a mode-P image.
 """
 
 import io
 
 import numpy as np
+from numpy.typing import DTypeLike
 from PIL import Image
 
 IGNORE = 255
+"""Of ``uint8`` label maps; `ignore_value` tells it for either type."""
 BACKGROUND = 0
+MOST_CLASSES: dict[np.dtype, int] = {np.dtype(np.uint8): 254, np.dtype(np.uint16): 65534}
+"""Of each type of label map, the background not counted; the highest value is left for ignore."""
+
+
+def label_dtype(classes: int) -> np.dtype:
+    """``uint8`` for up to 254 classes, the background not counted, and ``uint16`` beyond.
+
+    Raises:
+        ValueError: there are more classes than 16 bits can tell apart.
+    """
+    for dtype, most in MOST_CLASSES.items():
+        if classes <= most:
+            return dtype
+    raise ValueError(f"{classes} classes do not fit a label map of 16 bits, which holds {most}")
+
+
+def ignore_value(dtype: DTypeLike) -> int:
+    """The label where nothing is said: the type's highest value, 255 or 65535.
+
+    Raises:
+        ValueError: label maps have another type.
+    """
+    if np.dtype(dtype) not in MOST_CLASSES:
+        raise ValueError(f"a label map is uint8 or uint16, not {np.dtype(dtype)}")
+    return int(np.iinfo(dtype).max)
 
 
 def palette(count: int = 256) -> list[tuple[int, int, int]]:
@@ -21,29 +50,38 @@ def palette(count: int = 256) -> list[tuple[int, int, int]]:
             for channel in range(3):
                 rgb[channel] |= ((value >> (3 * bit + channel)) & 1) << (7 - bit)
         colours.append((rgb[0], rgb[1], rgb[2]))
-    colours[IGNORE:] = [(224, 224, 192)] * len(colours[IGNORE:])
     return colours
 
 
 _FLAT_PALETTE = [channel for colour in palette() for channel in colour]
 
 
-def _check(array: np.ndarray, what: str) -> None:
-    if array.dtype != np.uint8 or array.ndim != 2:
-        raise ValueError(f"{what} must be uint8 (H, W), not {array.dtype} {array.shape}")
-
-
 def encode_label(label: np.ndarray) -> bytes:
-    """A label map ``uint8 (H, W)`` as palette PNG."""
-    _check(label, "a label map")
+    """A label map ``(H, W)``: ``uint8`` as palette PNG, ``uint16`` as 16-bit grey PNG.
+
+    Raises:
+        ValueError: it has another type or shape.
+    """
+    if label.dtype not in MOST_CLASSES or label.ndim != 2:
+        raise ValueError(
+            f"a label map must be uint8 or uint16 (H, W), not {label.dtype} {label.shape}"
+        )
     image = Image.fromarray(label)
-    image.putpalette(_FLAT_PALETTE)
+    if label.dtype == np.uint8:
+        image.putpalette(_FLAT_PALETTE)
     return _png(image)
 
 
 def encode_grey(values: np.ndarray) -> bytes:
-    """Reliability, ``uint8 (H, W)`` with 0..255 meaning 0..1, as grey PNG."""
-    _check(values, "a reliability map")
+    """Reliability, ``uint8 (H, W)`` with 0..255 meaning 0..1, as grey PNG.
+
+    Raises:
+        ValueError: it has another type or shape.
+    """
+    if values.dtype != np.uint8 or values.ndim != 2:
+        raise ValueError(
+            f"a reliability map must be uint8 (H, W), not {values.dtype} {values.shape}"
+        )
     return _png(Image.fromarray(values))
 
 
@@ -53,7 +91,10 @@ def encode_image(image: np.ndarray) -> bytes:
 
 
 def decode(data: bytes) -> np.ndarray:
-    """A PNG's values as stored: ``uint8 (H, W)`` or ``(H, W, 3)``; palettes stay indices."""
+    """A PNG's values as stored: ``uint8 (H, W)`` or ``(H, W, 3)``, or ``uint16 (H, W)``.
+
+    Palettes stay indices.
+    """
     return np.array(Image.open(io.BytesIO(data)))
 
 

@@ -46,12 +46,19 @@ def machine_problems(params: Params, root: Path) -> list[str]:
 def run_bytes(params: Params) -> int:
     """Room for the run at most: samples and masks as files and in DVC's cache, and the networks.
 
-    Per sample: image, label map and reliability as if PNG saved nothing, heat maps of two phrases
-    in float16, and the headers of four members of a tar file.
+    Per sample: image, label map and reliability as if PNG saved nothing, the attention of two
+    phrases in float16, and the headers of four members of a tar file.
     """
     section, prompts = params.sample_images, params.expand_prompts
     pixels = section.height * section.width
-    sample = 5 * pixels + 2 * 2 * section.attention_resolution**2 + 4 * 1024
+    kept = section.capture
+    # All resolutions together have at most 4/3 of the positions of the largest; an autoencoder
+    # divides the sides by 4 or more.
+    sides = kept.resolutions or (max(section.height, section.width) // 3,)
+    attention = 2 * 2 * len(kept.steps) * sum(side**2 for side in sides)
+    if kept.self_attention is not None:
+        attention += 2 * kept.self_attention.resolution**4
+    sample = 5 * pixels + attention + 4 * 1024
     return 2 * sample * prompts.images_per_class * len(prompts.classes) + NETWORKS_BYTES
 
 

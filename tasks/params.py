@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 """A part of a whole, 0..1."""
@@ -71,7 +79,7 @@ class PromptShares(Section):
 class ExpandPrompts(Section):
     """Classes and templates to prompts."""
 
-    classes: tuple[ClassPhrases, ...] = Field(min_length=1, max_length=254)
+    classes: tuple[ClassPhrases, ...] = Field(min_length=1, max_length=65534)
     lexicon: Literal["builtin"]
     templates: tuple[str, ...] = Field(min_length=1)
     images_per_class: int = Field(ge=1)
@@ -116,6 +124,50 @@ class AdaptLora(Section):
     enabled: Literal[False]
 
 
+def _a_step(value: Any) -> Any:
+    if value != "middle" and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise ValueError("must be middle or a step counted from 0")
+    return value
+
+
+def _a_step_or_all(value: Any) -> Any:
+    if value != "all":
+        try:
+            return _a_step(value)
+        except ValueError:
+            raise ValueError("must be middle, all or a step counted from 0") from None
+    return value
+
+
+Step = Annotated[int | str, PlainValidator(_a_step)]
+"""A denoising step: its index from 0, or the middle one."""
+Steps = Annotated[int | str, PlainValidator(_a_step_or_all)]
+"""A denoising step, or all of them."""
+Sides = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
+"""Longer sides of attention maps, in positions."""
+
+
+class CaptureSelfAttention(Section):
+    """Self-attention of one resolution at one step: (h w)^2 numbers a sample."""
+
+    resolution: int = Field(ge=1)
+    step: Step
+
+
+class Capture(Section):
+    """What is kept of the attention, for the mask methods to work from."""
+
+    steps: Annotated[tuple[Steps, ...], Field(min_length=1)]
+    resolutions: Sides | None
+    self_attention: CaptureSelfAttention | None
+
+    def lacks_resolutions(self, wanted: tuple[int, ...] | None) -> list[int]:
+        """The sides of ``wanted`` that are not kept."""
+        if self.resolutions is None or wanted is None:
+            return []
+        return [side for side in wanted if side not in self.resolutions]
+
+
 class SampleImages(Section):
     """Sampling with the attention traced."""
 
@@ -124,43 +176,132 @@ class SampleImages(Section):
     width: int = Field(ge=8)
     num_inference_steps: int = Field(ge=1)
     guidance_scale: float = Field(ge=0)
-    attention_step: int | None = Field(ge=0)
-    attention_resolution: int = Field(ge=1)
+    capture: Capture
     batch_size: int = Field(ge=1)
     shard_size: int = Field(ge=1)
     dtype: Literal["float32", "bfloat16", "float16"]
     device: str = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _step_exists(self) -> "SampleImages":
-        if self.attention_step is not None and self.attention_step >= self.num_inference_steps:
+    def _steps_exist(self) -> "SampleImages":
+        kept = self.capture.self_attention
+        named = {"capture.steps": self.capture.steps}
+        if kept is not None:
+            named["capture.self_attention.step"] = (kept.step,)
+        for key, steps in named.items():
+            for step in steps:
+                if isinstance(step, int) and step >= self.num_inference_steps:
+                    raise ValueError(
+                        f"{key} must lie below num_inference_steps = {self.num_inference_steps}, "
+                        f"not {step}; middle takes the middle step"
+                    )
+        return self
+
+    def step_indices(self, step: int | str) -> list[int]:
+        """Indices of the denoising steps that an entry of ``capture.steps`` names."""
+        if step == "all":
+            return list(range(self.num_inference_steps))
+        return [self.num_inference_steps // 2 if step == "middle" else int(step)]
+
+
+class Attn2Mask(Section):
+    """Attention at one step, a background channel, argmax (arXiv 2309.01369)."""
+
+    step: Step
+    resolutions: Sides | None
+    beta: float = Field(ge=0, lt=1)
+
+
+class Averaged(Section):
+    """Attention averaged over all steps, as DAAM reads it (arXiv 2210.04885)."""
+
+    resolutions: Sides | None
+    beta: float = Field(ge=0, lt=1)
+
+
+class SelfAttention(Section):
+    """Cross-attention spread by self-attention (Dataset Diffusion, arXiv 2309.14303)."""
+
+    resolutions: Sides | None
+    power: int = Field(ge=0)
+    foreground: Share
+    ignore: Share
+
+    @model_validator(mode="after")
+    def _band(self) -> "SelfAttention":
+        if self.ignore > self.foreground:
             raise ValueError(
-                f"attention_step must lie below num_inference_steps = {self.num_inference_steps}, "
-                f"not {self.attention_step}; null takes the middle step"
+                f"ignore must not be above foreground, not {self.ignore} and {self.foreground}"
             )
         return self
 
-    @property
-    def traced_step(self) -> int:
-        """Index of the denoising step at which attention is read."""
-        if self.attention_step is not None:
-            return self.attention_step
-        return self.num_inference_steps // 2
+
+class DiffuMask(Section):
+    """Resolutions averaged, a threshold for each image and class (arXiv 2303.11681)."""
+
+    resolutions: Sides | None
+    lowest: Share
+    highest: Share
+    min_box: Share
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "DiffuMask":
+        if self.lowest > self.highest:
+            raise ValueError(
+                f"lowest must not be above highest, not {self.lowest} and {self.highest}"
+            )
+        return self
 
 
 class GuidedFilter(Section):
-    """Edge-aware smoothing of the class stack by the image (He et al. 2013)."""
+    """Edge-aware smoothing of the class scores by the image (He et al. 2013 and 2015)."""
 
     radius: int = Field(ge=1)
     epsilon: float = Field(gt=0)
+    subsample: int = Field(ge=1)
+    iterations: int = Field(ge=1)
+    sharpness: float = Field(gt=0)
+
+
+class DenseCrf(Section):
+    """The fully connected CRF's kernels (Krähenbühl, Koltun, NIPS 2011, eq. 3)."""
+
+    iterations: int = Field(ge=1)
+    bilateral_weight: float = Field(ge=0)
+    bilateral_xy: float = Field(gt=0)
+    bilateral_rgb: float = Field(gt=0)
+    gaussian_weight: float = Field(ge=0)
+    gaussian_xy: float = Field(gt=0)
 
 
 class ExtractMasks(Section):
-    """Heat maps to label maps and reliability."""
+    """Attention maps to label maps and reliability."""
 
-    beta: float = Field(ge=0, lt=1)
-    refine: Literal["none", "guided"]
+    method: Literal["attn2mask", "averaged", "self_attention", "diffumask"]
+    attn2mask: Attn2Mask
+    averaged: Averaged
+    self_attention: SelfAttention
+    diffumask: DiffuMask
+    refine: Literal["none", "guided", "crf"]
     guided: GuidedFilter
+    crf: DenseCrf
+    batch_size: int = Field(ge=1)
+
+    @property
+    def step(self) -> int | str:
+        """The entry of ``sample_images.capture.steps`` that the method reads."""
+        return self.attn2mask.step if self.method == "attn2mask" else "all"
+
+    @property
+    def resolutions(self) -> tuple[int, ...] | None:
+        """Sides of the maps that the method reads; None is all that are kept."""
+        sides: tuple[int, ...] | None = getattr(self, self.method).resolutions
+        return sides
+
+    @property
+    def needs_crf(self) -> bool:
+        """Whether the dense CRF has to be installed."""
+        return self.refine == "crf" or self.method == "diffumask"
 
 
 class FilterMasks(Section):
@@ -230,6 +371,30 @@ class Params(Section):
     evaluate_segmenter: EvaluateSegmenter
     write_report: WriteReport
 
+    @model_validator(mode="after")
+    def _method_finds_its_capture(self) -> "Params":
+        capture, masks = self.sample_images.capture, self.extract_masks
+        wants = f"extract_masks.method {masks.method} reads"
+        problems = []
+        if masks.step not in capture.steps:
+            problems.append(
+                f"sample_images.capture.steps: {wants} {masks.step!r}, which is not kept; "
+                f"add it to [{', '.join(map(str, capture.steps))}]"
+            )
+        for side in capture.lacks_resolutions(masks.resolutions):
+            problems.append(
+                f"sample_images.capture.resolutions: {wants} side {side}, which is not kept; "
+                f"add it, or change extract_masks.{masks.method}.resolutions"
+            )
+        if masks.method == "self_attention" and capture.self_attention is None:
+            problems.append(
+                f"sample_images.capture.self_attention: {wants} it, and null keeps none; give "
+                "{resolution: 32, step: middle}, with a side that the model has"
+            )
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
 
 def load_params(path: Path = Path("params.yaml")) -> Params:
     """Read and check ``params.yaml``.
@@ -283,6 +448,9 @@ def _causes(error: ValidationError) -> list[Any]:
 def _describe(path: Path, item: Any) -> str:
     """One violation as "file: key: rule, not value; remedy"."""
     location = item["loc"]
+    if not location:  # a rule between sections, which names its keys itself
+        lines = re.sub("^Value error, ", "", item["msg"]).splitlines()
+        return "\n".join(f"{path}: {line}" for line in lines)
     key = ".".join(str(part) for part in location)
     if item["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(location[-1]), _known_keys(location[:-1]), 1, 0.5)

@@ -6,6 +6,7 @@ takes long (decoding images, counting tokens, asking for a GPU) is done again on
 of what it looks at has changed.
 """
 
+import importlib.util
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ import cyclopts
 
 from storybook.vocabulary import CLASS_NAMES
 from tasks import records
-from tasks.base_models import BaseModel, find_model, model_files, read_model
+from tasks.base_models import PIPELINES, BaseModel, find_model, model_files, read_model
 from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests, write_atomically
 from tasks.entry import run_stage
 from tasks.labelled_sets import (
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 
 STORYBOOK = Path("data/storybook")
 STORYBOOK_SETS = ("train", "val", "test")
+MOST_CLASSES_IN_TRAINING = 254
 PASSED = Path(".maskloom/preflight.json")
 """Remembers the content for which the slow checks last found nothing wrong."""
 
@@ -45,19 +47,31 @@ T = TypeVar("T")
 
 
 def size_problems(section: SampleImages, model: BaseModel) -> list[str]:
-    """Whether the model can make images of this size and has attention maps of the side asked."""
+    """Whether the model can make images of this size and has attention maps of the sides asked."""
     problems = [
         f"sample_images.{key}: must be a multiple of {model.pixel_step} for this model, not {value}"
         for key, value in (("height", section.height), ("width", section.width))
         if value % model.pixel_step
     ]
+    if problems:
+        return problems
     sides = model.attention_resolutions(section.height, section.width)
-    if not problems and section.attention_resolution not in sides:
-        problems.append(
-            f"sample_images.attention_resolution: at {section.height}x{section.width} this model's "
-            f"cross-attention has the sides {', '.join(map(str, sides)) or 'none'}, "
-            f"not {section.attention_resolution}"
-        )
+    if not sides:
+        return [
+            f"sample_images.model: the UNet of {section.model} has no cross-attention to read "
+            "masks from; choose a text-to-image model"
+        ]
+    capture = section.capture
+    asked = {"resolutions": capture.resolutions or ()}
+    if capture.self_attention is not None:
+        asked["self_attention.resolution"] = (capture.self_attention.resolution,)
+    for key, wanted in asked.items():
+        lacking = [str(side) for side in wanted if side not in sides]
+        if lacking:
+            problems.append(
+                f"sample_images.capture.{key}: at {section.height}x{section.width} this model's "
+                f"attention has the sides {', '.join(map(str, sides))}, not {', '.join(lacking)}"
+            )
     return problems
 
 
@@ -121,20 +135,56 @@ def config_problems(config: str, root: Path) -> list[str]:
     return [f"train_segmenter.config: {config} does not exist; there is {names or 'none'}"]
 
 
+def mask_problems(params: Params) -> list[str]:
+    """What the masks need and the installation or the training lacks."""
+    problems = []
+    section = params.extract_masks
+    if section.needs_crf and importlib.util.find_spec("pydensecrf") is None:
+        key = "refine" if section.refine == "crf" else "method"
+        problems.append(
+            f"extract_masks.{key}: {getattr(section, key)} needs the dense CRF, which is not "
+            "installed; run `make crf` (it needs a C++ compiler), or choose another"
+        )
+    classes = len(params.expand_prompts.classes)
+    if classes > MOST_CLASSES_IN_TRAINING:
+        problems.append(
+            f"expand_prompts.classes: {classes} classes have 16-bit labels, which train_segmenter "
+            f"cannot read yet; it trains with {MOST_CLASSES_IN_TRAINING} at most. Leave some out, "
+            "or run the stages up to filter_masks one by one, `python -m tasks.NAME`"
+        )
+    return problems
+
+
 def prompt_problems(params: Params, model: BaseModel) -> list[str]:
-    """Prompts that the text encoder would cut off, by the model's own tokenizer."""
+    """Prompts that a text encoder would cut off, or whose tokens the tokenizers place differently.
+
+    A pipeline with two text encoders lays their outputs side by side, token by token: a phrase
+    must be the same tokens in both.
+    """
     from transformers import CLIPTokenizer  # a second to import, and only needed here
 
-    folder = model.folder / "tokenizer"
-    try:
-        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # whatever transformers makes of damaged files
-        return [f"sample_images.model: {folder} cannot be loaded: {error}; copy or fetch it again"]
-    longest = min(tokenizer.model_max_length, model.text_length)
+    tokenizers = []
+    for part in PIPELINES[model.pipeline]:
+        if part.startswith("tokenizer"):
+            folder = model.folder / part
+            try:
+                tokenizers.append(CLIPTokenizer.from_pretrained(folder, local_files_only=True))
+            except Exception as error:  # whatever transformers makes of damaged files
+                return [
+                    f"sample_images.model: {folder} cannot be loaded: {error}; copy or fetch it "
+                    "again"
+                ]
+    longest = min(model.text_length, *(tokenizer.model_max_length for tokenizer in tokenizers))
     id_of = {row["text"]: row["prompt_id"] for row in expand(params.expand_prompts)}
     negative = params.expand_prompts.negative_prompt
     texts = [*id_of, negative]
-    counts = [len(ids) for ids in tokenizer(texts, truncation=False, verbose=False)["input_ids"]]
+    offsets = [
+        tokenizer(texts, truncation=False, verbose=False, return_offsets_mapping=True)[
+            "offset_mapping"
+        ]
+        for tokenizer in tokenizers
+    ]
+    counts = [max(map(len, one)) for one in zip(*offsets, strict=True)]
     limit = f"the text encoder reads {longest} tokens, start and end included"
     problems = []
     if counts.pop() > longest:
@@ -148,6 +198,18 @@ def prompt_problems(params: Params, model: BaseModel) -> list[str]:
         problems.append(
             f"expand_prompts.templates: {len(long)} of {len(id_of)} prompts are too long: {limit}; "
             f"shorten the templates or phrases of {some(long)}"
+        )
+    unlike = [
+        f'"{text}" ({id_of[text]})'
+        # Not strict: the negative prompt, the last of the texts, has no phrase.
+        for text, first, *others in zip(id_of, *offsets, strict=False)
+        if any(other != first for other in others)
+    ]
+    if unlike:
+        problems.append(
+            f"sample_images.model: its two tokenizers split {len(unlike)} of {len(id_of)} prompts "
+            "differently, so no column of attention is the phrase's; choose other words or "
+            f"another model for {some(unlike)}"
         )
     return problems
 
@@ -175,6 +237,7 @@ def run(params: Params, root: Path = Path()) -> None:
             "what it has learnt: choose another folder, or none"
         )
     problems += config_problems(params.train_segmenter.config, root)
+    problems += mask_problems(params)
     problems += machine_problems(params, root)
 
     inputs: dict[str, Any] = {}

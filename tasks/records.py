@@ -42,11 +42,11 @@ SAMPLES = pa.schema(
         ("shard", pa.string()),
         ("image_offset", pa.int64()),
         ("image_size", pa.int64()),
-        ("heat_offset", pa.int64()),
-        ("heat_size", pa.int64()),
+        ("attention_offset", pa.int64()),
+        ("attention_size", pa.int64()),
     ]
 )
-"""``data/samples/index.parquet``. Image: PNG. Heat: npy ``float16 (classes of the row, h, w)``."""
+"""``data/samples/index.parquet``. Image: PNG. Attention: see `tasks.captures`."""
 
 MASK_CLASS = pa.struct(
     [
@@ -81,13 +81,14 @@ DATASET = pa.schema(
         ("reason", pa.string()),
         ("split", pa.string()),
         ("image", pa.string()),
-        ("heat", pa.string()),
+        ("attention", pa.string()),
         ("label", pa.string()),
         ("reliability", pa.string()),
     ]
 )
 """``data/dataset/index.parquet``: every sample with its verdict. ``split`` is train, val or, for
-rejected ones, empty; image, heat, label and reliability are shard addresses (`tasks.shards`)."""
+rejected ones, empty; image, attention, label and reliability are shard addresses
+(`tasks.shards`)."""
 
 
 def content_id(*parts: Any) -> str:

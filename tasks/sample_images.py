@@ -1,35 +1,41 @@
-"""Stage ``sample_images``: prompts to images, the class phrases' cross-attention read on the way.
+"""Stage ``sample_images``: prompts to images, the class phrases' attention read on the way.
 
 Samples lie in tar shards, filled per class: a larger budget keeps full shards as they are. Each
 sample's noise comes from a generator of its own, on the CPU, so it is the same whatever the batch,
 the shard, the order or the device.
 """
 
-import io
+import inspect
 import logging
 import re
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import cyclopts
+import diffusers
 import numpy as np
 import torch
-from diffusers import StableDiffusionPipeline
+import transformers
+from diffusers import DiffusionPipeline
 
 from tasks import records
-from tasks.attention import phrase_columns, trace_cross_attention
+from tasks.attention import to_host, trace_cross_attention, trace_self_attention
+from tasks.base_models import find_model, read_model
+from tasks.captures import Captured
 from tasks.entry import run_stage
 from tasks.label_maps import encode_image
 from tasks.machine import choose_device
 from tasks.params import InputError, Params, SampleImages
+from tasks.phrases import phrase_columns
 from tasks.progress import progress
 from tasks.shards import write_shard
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 """Raised when what a sample's bytes are made of changes; part of every sample's identity."""
 
 Row = dict[str, Any]
@@ -67,49 +73,94 @@ def sample_id(row: Row, section: SampleImages, model: str, adapter: str | None, 
         model,
         adapter,
         [section.height, section.width, section.num_inference_steps, section.guidance_scale],
-        [section.traced_step, section.attention_resolution],
+        section.capture.model_dump(),
         section.dtype,
         device,
     )
 
 
-def load_pipeline(section: SampleImages, device: str) -> StableDiffusionPipeline:
+def load_pipeline(section: SampleImages, device: str, root: Path = Path()) -> DiffusionPipeline:
     """The base model from a folder or the hub's local cache; nothing is downloaded."""
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        section.model,
-        torch_dtype=getattr(torch, section.dtype),
-        safety_checker=None,
-        requires_safety_checker=False,
-        feature_extractor=None,
-        local_files_only=True,
-        use_safetensors=True,
-    )
+    model = read_model(find_model(section.model, root))
+    with _quiet_libraries():
+        parts = inspect.signature(getattr(diffusers, model.pipeline)).parameters
+        # Not part of the generator: one that blackens images, and what only it needs.
+        off = {"safety_checker": None, "requires_safety_checker": False, "feature_extractor": None}
+        pipeline = DiffusionPipeline.from_pretrained(
+            model.folder,
+            dtype=getattr(torch, section.dtype),
+            local_files_only=True,
+            use_safetensors=True,
+            **(off if "safety_checker" in parts else {}),
+        )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)
 
 
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keeps loading bars and advice on other models out of the log; errors still come through."""
+    loggers = (diffusers.utils.logging, transformers.utils.logging)
+    before = [logger.get_verbosity() for logger in loggers]
+    for logger in loggers:
+        logger.set_verbosity_error()
+        logger.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for logger, verbosity in zip(loggers, before, strict=True):
+            logger.set_verbosity(verbosity)
+            logger.enable_progress_bar()
+
+
+def token_columns(pipeline: DiffusionPipeline, row: Row) -> list[list[int]]:
+    """Token positions of the row's class phrases, the same in all of the pipeline's tokenizers.
+
+    Raises:
+        InputError: a phrase is cut off, or the tokenizers disagree on where it stands.
+    """
+    spans = [(c["start"], c["end"]) for c in row["classes"]]
+    columns = phrase_columns(pipeline.tokenizer, row["text"], spans)
+    second = getattr(pipeline, "tokenizer_2", None)
+    if second is not None and phrase_columns(second, row["text"], spans) != columns:
+        raise InputError(
+            f"sample_images.model: its two tokenizers split prompt {row['prompt_id']} "
+            f"({row['text']!r}) differently, so no column of attention is the phrase's"
+        )
+    return columns
+
+
 def sample_batch(
-    pipeline: StableDiffusionPipeline, section: SampleImages, rows: Sequence[Row]
-) -> tuple[np.ndarray, list[np.ndarray]]:
+    pipeline: DiffusionPipeline, section: SampleImages, rows: Sequence[Row]
+) -> tuple[np.ndarray, list[Captured]]:
     """Sample one batch and read its attention.
 
     Returns:
-        images ``uint8 (N, H, W, 3)`` and, per sample, heat ``float16 (phrases, h, w)``: the class
-        phrases' attention probabilities at the traced step, averaged over heads and layers.
+        images ``uint8 (N, H, W, 3)`` and, per sample, what ``section.capture`` keeps.
     """
-    tokenizer = pipeline.tokenizer
-    columns = [
-        phrase_columns(tokenizer, row["text"], [(c["start"], c["end"]) for c in row["classes"]])
-        for row in rows
-    ]
+    columns = [token_columns(pipeline, row) for row in rows]
     generators = [torch.Generator("cpu").manual_seed(row["seed"]) for row in rows]
-    with trace_cross_attention(
-        pipeline.unet,
-        columns,
-        steps=[section.traced_step],
-        text_length=tokenizer.model_max_length,
-        resolutions=[section.attention_resolution],
-    ) as trace:
+    capture = section.capture
+    with ExitStack() as traces:
+        cross = {
+            str(step): traces.enter_context(
+                trace_cross_attention(
+                    pipeline.unet,
+                    columns,
+                    section.step_indices(step),
+                    resolutions=capture.resolutions,
+                )
+            )
+            for step in capture.steps
+        }
+        inner = None
+        if capture.self_attention is not None:
+            (step,) = section.step_indices(capture.self_attention.step)
+            inner = traces.enter_context(
+                trace_self_attention(
+                    pipeline.unet, len(rows), step, capture.self_attention.resolution
+                )
+            )
         images = pipeline(
             [row["text"] for row in rows],
             negative_prompt=[row["negative_prompt"] for row in rows],
@@ -119,21 +170,24 @@ def sample_batch(
             guidance_scale=section.guidance_scale,
             generator=generators,
             output_type="np",
-            callback_on_step_end=trace.on_step_end,
         ).images
-    (maps,) = trace.maps().values()
-    heat = maps.cpu().numpy().astype(np.float16)
+    maps = {
+        (name, size): value for name, trace in cross.items() for size, value in trace.maps().items()
+    }
+    if inner is not None:
+        size, matrix = inner.matrix()
+        maps["self", size] = matrix
+    kept = to_host(maps)
     return (
         (images * 255).round().astype(np.uint8),
-        [one[: len(row["classes"])] for one, row in zip(heat, rows, strict=True)],
+        [
+            Captured(
+                {at: kept[at][i, : len(row["classes"])] for at in kept if at[0] != "self"},
+                {at[1]: kept[at][i] for at in kept if at[0] == "self"},
+            )
+            for i, row in enumerate(rows)
+        ],
     )
-
-
-def encode_heat(heat: np.ndarray) -> bytes:
-    """``float16 (phrases, h, w)`` in NumPy's own format."""
-    buffer = io.BytesIO()
-    np.save(buffer, heat, allow_pickle=False)
-    return buffer.getvalue()
 
 
 def run(params: Params, root: Path = Path()) -> None:
@@ -145,7 +199,7 @@ def run(params: Params, root: Path = Path()) -> None:
     out = root / "data/samples"
     shutil.rmtree(out, ignore_errors=True)
     device = choose_device(section.device)
-    pipeline = load_pipeline(section, device)
+    pipeline = load_pipeline(section, device, root)
 
     index: list[Row] = []
     with progress("sampling", len(rows), "images") as advance:
@@ -156,13 +210,13 @@ def run(params: Params, root: Path = Path()) -> None:
             ]
             for first in range(0, len(members), section.batch_size):
                 part = slice(first, first + section.batch_size)
-                images, heats = sample_batch(pipeline, section, members[part])
-                for key, image, heat in zip(ids[part], images, heats, strict=True):
+                images, captures = sample_batch(pipeline, section, members[part])
+                for key, image, captured in zip(ids[part], images, captures, strict=True):
                     files.append((f"{key}.png", encode_image(image)))
-                    files.append((f"{key}.heat.npy", encode_heat(heat)))
+                    files.append((f"{key}.attention.safetensors", captured.encode()))
                 advance(len(images))
             written = write_shard(out / "shards" / name, files)
-            for row, key, image_at, heat_at in zip(
+            for row, key, image_at, attention_at in zip(
                 members, ids, written[::2], written[1::2], strict=True
             ):
                 index.append(
@@ -173,8 +227,8 @@ def run(params: Params, root: Path = Path()) -> None:
                         "shard": f"data/samples/shards/{name}",
                         "image_offset": image_at.offset,
                         "image_size": image_at.size,
-                        "heat_offset": heat_at.offset,
-                        "heat_size": heat_at.size,
+                        "attention_offset": attention_at.offset,
+                        "attention_size": attention_at.size,
                     }
                 )
     if len({row["sample_id"] for row in index}) != len(index):

@@ -1,8 +1,9 @@
 """Tar shards in the WebDataset convention, and where each member's bytes lie in them.
 
-A sample's files share its id as their stem: ``<sample_id>.png``, ``<sample_id>.heat.npy``. Shards
-are byte-equal when they are made again: no time, no owner, members in the order given. They are
-written under a temporary name, flushed and renamed, so a shard that exists is whole.
+A sample's files share its id as their stem: ``<sample_id>.png``,
+``<sample_id>.attention.safetensors``. Shards are byte-equal when they are made again: no time, no
+owner, members in the order given. They are written under a temporary name, flushed and renamed, so
+a shard that exists is whole.
 """
 
 import io

@@ -4,7 +4,6 @@ The page needs no network and no other file: pictures, style and the little scri
 gallery are inside. The same data give the same bytes.
 """
 
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,10 +15,11 @@ import numpy as np
 import yaml
 
 from tasks import pictures, records
+from tasks.captures import decode_capture
 from tasks.charts import line_chart
 from tasks.entry import run_stage
 from tasks.label_maps import IGNORE, decode
-from tasks.params import FilterMasks, Params
+from tasks.params import ExtractMasks, FilterMasks, Params
 from tasks.pictures import RGB, data_uri, is_pixel_art, thumbnail
 from tasks.shards import Member, parse_uri
 
@@ -158,6 +158,35 @@ def kept_per_class(rows: Sequence[Row], colours: dict[str, str]) -> list[Row]:
     ]
 
 
+def attention_in_words(params: Params) -> str:
+    """Which attention the masks are made from."""
+    section = params.extract_masks
+    (*_, last) = indices = params.sample_images.step_indices(section.step)
+    steps = f"at step {last}" if len(indices) == 1 else f"averaged over all {len(indices)} steps"
+    sides = section.resolutions or params.sample_images.capture.resolutions
+    maps = f"maps of side {', '.join(map(str, sides))}" if sides else "maps of all sides"
+    return f"the class words' cross-attention {steps}, {maps}"
+
+
+def masks_in_words(section: ExtractMasks) -> str:
+    """How attention became label maps."""
+    how = {
+        "attn2mask": f"background = 1 - max A - {section.attn2mask.beta:g}",
+        "averaged": f"background = 1 - max A - {section.averaged.beta:g}",
+        "self_attention": f"spread {section.self_attention.power} times by self-attention, a class "
+        f"from {section.self_attention.foreground:g}, no label from "
+        f"{section.self_attention.ignore:g}",
+        "diffumask": "a threshold for each image and class, from "
+        f"{section.diffumask.lowest:g} to {section.diffumask.highest:g}",
+    }
+    refined = {
+        "none": "not refined",
+        "guided": "refined by a guided filter",
+        "crf": "refined by a dense CRF",
+    }
+    return f"{section.method}: {how[section.method]}; {refined[section.refine]}"
+
+
 def examples(cards: Sequence[Row]) -> list[Row]:
     """One kept sample of each class, if there is one: better one that shows the class alone."""
     found: dict[str, Row] = {}
@@ -167,12 +196,13 @@ def examples(cards: Sequence[Row]) -> list[Row]:
     return [card for card in cards if found.get(card["names"][0]) is card]
 
 
-def sample_card(row: Row, prompt: Row, palette: list[RGB], root: Path) -> Row:
+def sample_card(row: Row, prompt: Row, palette: list[RGB], masks: ExtractMasks, root: Path) -> Row:
     """A sample with its pictures inline, read from the shards."""
     image, label, reliability = (
         thumbnail(decode(_read(row[key], root))) for key in ("image", "label", "reliability")
     )
-    heat = np.load(io.BytesIO(_read(row["heat"], root)), allow_pickle=False)
+    captured = decode_capture(_read(row["attention"], root))
+    heat = captured.maps(masks.step, masks.resolutions)[0].astype(np.float32)
     return {
         "id": row["sample_id"],
         "names": [scores["name"] for scores in row["classes"]],
@@ -251,13 +281,18 @@ def run(params: Params, root: Path = Path()) -> None:
     )
     prompt_of = {row["prompt_id"]: row for row in prompts}
     chosen = choose_gallery(rows, params.write_report.gallery, params.write_report.seed)
-    cards = [sample_card(row, prompt_of[row["prompt_id"]], palette, root) for row in chosen]
+    cards = [
+        sample_card(row, prompt_of[row["prompt_id"]], palette, params.extract_masks, root)
+        for row in chosen
+    ]
     tests = sorted((root / "data/evaluation").glob("*.image.png"))
     steps, reasons = funnel(len(prompts), summary, params.filter_masks)
     context = {
         "params": params,
         "parameters": yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False),
         "model": records.read_json(root / "data/inputs/model.json"),
+        "attention": attention_in_words(params),
+        "masks": masks_in_words(params.extract_masks),
         "names": names,
         "colours": colours,
         "headline": headline(evaluation, training, reference),

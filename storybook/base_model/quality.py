@@ -22,7 +22,8 @@ from storybook.base_model.corpus import to_tensor
 from storybook.base_model.critic import Critic, labelled_pages, mean_iou, predict, train_critic
 from storybook.page import article
 from storybook.vocabulary import PAGE_CLASSES, page_class_of
-from tasks.attention import phrase_columns, trace_cross_attention
+from tasks.attention import trace_cross_attention
+from tasks.phrases import phrase_columns
 
 log = logging.getLogger(__name__)
 
@@ -62,10 +63,7 @@ def sample(
             )
             for text, word in part
         ]
-        length = pipeline.tokenizer.model_max_length
-        with trace_cross_attention(
-            pipeline.unet, columns, [steps // 2], text_length=length, resolutions=[16]
-        ) as trace:
+        with trace_cross_attention(pipeline.unet, columns, [steps // 2], resolutions=[16]) as trace:
             result = pipeline(
                 [text for text, _ in part],
                 num_inference_steps=steps,
@@ -74,7 +72,6 @@ def sample(
                     torch.Generator().manual_seed(seed + first + i) for i in range(len(part))
                 ],
                 output_type="np",
-                callback_on_step_end=trace.on_step_end,
             ).images
         images.append((result * 255).round().astype(np.uint8))
         maps.append(trace.maps()[16, 16][:, 0])
@@ -127,7 +124,7 @@ def main(
     judge_miou = mean_iou(predict(judge, pixels), labels)
 
     pipeline = StableDiffusionPipeline.from_pretrained(
-        model, torch_dtype=torch.bfloat16, safety_checker=None
+        model, dtype=torch.bfloat16, safety_checker=None
     )
     pipeline.set_progress_bar_config(desc="sampling", leave=False)
     pairs = prompts(count)

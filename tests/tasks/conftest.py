@@ -1,4 +1,4 @@
-"""What several tests of stages need: parameters to change, and a model folder without weights."""
+"""What several tests of stages need: parameters to change, and models of toy size."""
 
 import json
 from collections.abc import Callable
@@ -109,6 +109,129 @@ def model_folder(tmp_path: Path) -> Path:
     }
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
+
+
+WORDS = ("a", "an", "and", "dog", "oak", "automobile", "picture")
+"""What the toy pipelines' tokenizers know as one token; other words have a token per letter."""
+
+
+def _toy_network(kind: str) -> dict[str, Any]:
+    """What sets the UNets of the three families apart, at toy size."""
+    cross, plain = "CrossAttn{}Block2D", "{}Block2D"
+    if kind == "XL":
+        down, channels = [plain, cross, cross], (8, 16, 16)
+        family: dict[str, Any] = {
+            "use_linear_projection": True,
+            "attention_head_dim": (1, 2, 4),
+            "transformer_layers_per_block": (1, 2, 3),
+            "cross_attention_dim": 64,
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": 8,
+            "projection_class_embeddings_input_dim": 32 + 6 * 8,
+        }
+    else:
+        down, channels = [cross, cross, cross, plain], (8, 16, 16, 16)
+        family = {"attention_head_dim": 2, "cross_attention_dim": 32}
+        if kind == "2.x":
+            family |= {
+                "use_linear_projection": True,
+                "attention_head_dim": (1, 2, 4, 4),
+                "upcast_attention": True,
+            }
+    return {
+        "sample_size": 8,
+        "in_channels": 4,
+        "out_channels": 4,
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "block_out_channels": channels,
+        "down_block_types": [block.format("Down") for block in down],
+        "up_block_types": [block.format("Up") for block in reversed(down)],
+        **family,
+    }
+
+
+def write_toy_pipeline(folder: Path, kind: str) -> None:
+    """A Stable Diffusion pipeline of diffusers' own classes with seeded random weights.
+
+    Eight pixels per latent position and 77 tokens as in the real ones; sampled in a tenth of a
+    second.
+
+    Args:
+        folder: where to save it, in diffusers format.
+        kind: "1.x", "2.x" or "XL".
+    """
+    import torch  # slow to import, and needed by few tests
+    from diffusers import (
+        AutoencoderKL,
+        DDIMScheduler,
+        EulerDiscreteScheduler,
+        StableDiffusionPipeline,
+        StableDiffusionXLPipeline,
+        UNet2DConditionModel,
+    )
+    from diffusers.models.attention_processor import Attention
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+    torch.manual_seed(0)
+    write_tokenizer(folder / "tokenizer", WORDS, 77)
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=32,
+        projection_dim=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    unet = UNet2DConditionModel(**_toy_network(kind))
+    for layer in unet.modules():
+        if isinstance(layer, Attention):  # random weights attend to all tokens alike: sharpen
+            layer.to_q.weight.data *= 4
+            layer.to_k.weight.data *= 4
+    parts = {
+        "vae": AutoencoderKL(
+            down_block_types=["DownEncoderBlock2D"] * 4,
+            up_block_types=["UpDecoderBlock2D"] * 4,
+            block_out_channels=(4, 4, 8, 8),
+            norm_num_groups=4,
+        ),
+        "unet": unet,
+        "text_encoder": CLIPTextModel(text),
+        "tokenizer": tokenizer,
+    }
+    if kind == "XL":
+        pipeline = StableDiffusionXLPipeline(
+            **parts,
+            text_encoder_2=CLIPTextModelWithProjection(text),
+            tokenizer_2=CLIPTokenizer.from_pretrained(folder / "tokenizer", pad_token="a</w>"),
+            scheduler=EulerDiscreteScheduler(),
+        )
+    else:
+        pipeline = StableDiffusionPipeline(
+            **parts,
+            scheduler=DDIMScheduler(
+                prediction_type="v_prediction" if kind == "2.x" else "epsilon",
+                clip_sample=False,
+                steps_offset=1,
+            ),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+    pipeline.save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def toy_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Saved pipelines of the three families that are supported: "1.x", "2.x" and "XL"."""
+    folders = {kind: tmp_path_factory.mktemp("toys") / kind for kind in ("1.x", "2.x", "XL")}
+    for kind, folder in folders.items():
+        write_toy_pipeline(folder, kind)
+    return folders
 
 
 TINY_CONFIG = """

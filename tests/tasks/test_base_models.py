@@ -1,10 +1,14 @@
 """Facts of a model folder, and what is said of one that cannot be used."""
 
 import json
+import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from diffusers import DiffusionPipeline
 
+from tasks.attention import trace_cross_attention, trace_self_attention
 from tasks.base_models import BaseModel, find_model, model_files, read_model
 from tasks.params import InputError
 
@@ -24,19 +28,70 @@ def test_facts_of_a_tiny_model(model_folder: Path) -> None:
     )
 
 
-def test_facts_of_the_first_stable_diffusion(model_folder: Path) -> None:
+CROSS, PLAIN = "CrossAttn{}Block2D", "{}Block2D"
+FAMILIES = {
+    "1.5": ([CROSS, CROSS, CROSS, PLAIN], 512, [64, 32, 16, 8]),
+    "2.1": ([CROSS, CROSS, CROSS, PLAIN], 768, [96, 48, 24, 12]),
+    "XL": ([PLAIN, CROSS, CROSS], 1024, [64, 32]),
+}
+"""Blocks on the way down, native side in pixels and sides of the attention maps."""
+
+
+@pytest.mark.parametrize(("blocks", "side", "sides"), FAMILIES.values(), ids=list(FAMILIES))
+def test_attention_of_the_known_models(
+    model_folder: Path, blocks: list[str], side: int, sides: list[int]
+) -> None:
     rewrite(model_folder / "vae/config.json", block_out_channels=[128, 256, 512, 512])
-    cross, plain = "CrossAttn{}Block2D", "{}Block2D"
     rewrite(
         model_folder / "unet/config.json",
-        down_block_types=[cross.format("Down")] * 3 + [plain.format("Down")],
-        up_block_types=[plain.format("Up")] + [cross.format("Up")] * 3,
+        down_block_types=[block.format("Down") for block in blocks],
+        up_block_types=[block.format("Up") for block in reversed(blocks)],
     )
     model = read_model(model_folder)
     assert (model.vae_factor, model.pixel_step) == (8, 8)
-    assert model.attention_resolutions(512, 512) == [64, 32, 16, 8]
-    assert model.attention_resolutions(512, 768) == [96, 48, 24, 12]
-    assert model.attention_resolutions(360, 480) == [60, 30, 15, 8]
+    assert model.attention_resolutions(side, side) == sides
+    assert model.attention_resolutions(side, side // 2) == sides
+    odd = {512: [60, 30, 15, 8], 768: [60, 30, 15, 8], 1024: [30, 15]}
+    assert model.attention_resolutions(360, 480) == odd[side]
+
+
+@pytest.mark.parametrize("kind", ["1.x", "2.x", "XL"])
+def test_attention_is_where_the_network_has_it(toy_folders: dict[str, Path], kind: str) -> None:
+    """The sides by the configuration are those that are traced, of both kinds of attention."""
+    model = read_model(toy_folders[kind])
+    pipe = DiffusionPipeline.from_pretrained(toy_folders[kind])
+    pipe.set_progress_bar_config(disable=True)
+    sides = model.attention_resolutions(72, 104)
+    assert sides == {"1.x": [13, 7, 4, 2], "2.x": [13, 7, 4, 2], "XL": [7, 4]}[kind]
+    with ExitStack() as traces:
+        cross = traces.enter_context(trace_cross_attention(pipe.unet, [[[2]]], [0]))
+        own = [traces.enter_context(trace_self_attention(pipe.unet, 1, 0, side)) for side in sides]
+        pipe("a dog", height=72, width=104, num_inference_steps=1, output_type="latent")
+    assert [max(size) for size in cross.maps()] == sides[::-1]
+    assert [trace.matrix()[0] for trace in own] == list(cross.maps())[::-1]
+
+
+def test_a_pipeline_with_two_text_encoders(toy_folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "xl"
+    shutil.copytree(toy_folders["XL"], folder)
+    assert read_model(folder) == BaseModel(
+        folder=folder,
+        pipeline="StableDiffusionXLPipeline",
+        text_length=77,
+        pixel_step=8,
+        vae_factor=8,
+        attention_levels=(1, 2),
+    )
+    files = {path.relative_to(folder).as_posix() for path in model_files(read_model(folder))}
+    assert {"text_encoder_2/model.safetensors", "tokenizer_2/tokenizer.json"} <= files
+    rewrite(folder / "text_encoder_2/config.json", max_position_embeddings=64)
+    assert read_model(folder).text_length == 64
+    shutil.rmtree(folder / "tokenizer_2")
+    (folder / "text_encoder_2/model.safetensors").unlink()
+    with pytest.raises(InputError) as caught:
+        read_model(folder)
+    assert "text_encoder_2/ holds no model.safetensors" in str(caught.value)
+    assert "the part tokenizer_2/ is missing" in str(caught.value)
 
 
 def test_a_network_without_cross_attention_has_no_maps(model_folder: Path) -> None:
@@ -92,7 +147,11 @@ def test_a_transformer_is_refused(model_folder: Path) -> None:
         _class_name="StableDiffusion3Pipeline",
         transformer=["diffusers", "SD3Transformer2DModel"],
     )
-    expected = "holds a StableDiffusion3Pipeline: its backbone is a transformer"
+    expected = (
+        "holds a StableDiffusion3Pipeline: its backbone is a transformer, whose attention cannot "
+        "be read; supported are StableDiffusionPipeline and StableDiffusionXLPipeline "
+        r"\(Stable Diffusion 1.x, 2.x, XL\)"
+    )
     with pytest.raises(InputError, match=expected):
         read_model(model_folder)
 

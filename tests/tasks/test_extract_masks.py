@@ -1,32 +1,80 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 
+from tasks import extract_masks, records
+from tasks.captures import Captured
 from tasks.extract_masks import (
-    class_stack,
+    Mask,
+    Sampled,
+    batches,
+    class_maps,
+    drop_small,
     extract,
     label_and_margin,
     margin_rank,
     merge_phrases,
-    normalise,
 )
-from tasks.params import ExtractMasks, GuidedFilter
+from tasks.label_maps import decode, encode_image
+from tasks.params import ExtractMasks, Params
+from tasks.shards import Member, write_shard
 
-PLAIN = ExtractMasks(beta=0.2, refine="none", guided=GuidedFilter(radius=2, epsilon=0.01))
-
-
-def test_normalise_is_min_max_per_map() -> None:
-    heat = torch.tensor([[[1.0, 3.0], [2.0, 5.0]], [[4.0, 4.0], [4.0, 4.0]]])
-    expected = torch.tensor([[[0.0, 0.5], [0.25, 1.0]], [[0.0, 0.0], [0.0, 0.0]]])
-    assert torch.equal(normalise(heat), expected)
+METHODS = ("attn2mask", "averaged", "self_attention", "diffumask")
+VALUES = {"car": 1, "dog": 7}
 
 
-def test_background_is_one_minus_the_best_class_minus_beta() -> None:
-    heat = torch.tensor([[[0.0, 1.0], [0.5, 0.25]], [[0.0, 0.5], [1.0, 0.0]]])
-    stack = class_stack(heat, (2, 2), beta=0.2)
-    torch.testing.assert_close(stack[0], torch.tensor([[0.8, -0.2], [-0.2, 0.55]]))
-    label, margin = label_and_margin(stack)
-    assert label.tolist() == [[0, 1], [2, 0]]
-    torch.testing.assert_close(margin, torch.tensor([[0.8, 0.5], [0.5, 0.3]]))
+@pytest.fixture
+def section(make_params: Callable[..., Params]) -> Callable[..., ExtractMasks]:
+    """The mask parameters with keys changed; `beta` 0.2, no refinement and a small filter."""
+
+    def make(method: str = "attn2mask", **changes: Any) -> ExtractMasks:
+        keys = {
+            "method": method,
+            "refine": "none",
+            "attn2mask.beta": 0.2,
+            "averaged.beta": 0.2,
+            "diffumask.min_box": 0.0,
+            "guided.radius": 3,
+            "guided.epsilon": 1e-3,
+            "guided.iterations": 1,
+        } | {key.replace("__", "."): value for key, value in changes.items()}
+        everything = {
+            "sample_images.capture.steps": ["middle", "all"],
+            "sample_images.capture.resolutions": None,
+            "sample_images.capture.self_attention": {"resolution": 4, "step": "middle"},
+        }
+        return make_params(
+            everything | {f"extract_masks.{key}": value for key, value in keys.items()}
+        ).extract_masks
+
+    return make
+
+
+def sampled(
+    maps: np.ndarray, names: list[str], image: np.ndarray | None = None, side: int = 8
+) -> Sampled:
+    """A sample whose every step shows ``maps (phrases, 4, 4)``; positions attend to themselves."""
+    if image is None:
+        image = np.zeros((side, side, 3), np.uint8)
+    maps = maps.astype(np.float16)
+    cross = {(step, (4, 4)): maps for step in ("middle", "all")}
+    return Sampled(image, names, Captured(cross, {(4, 4): np.eye(16, dtype=np.float16)}))
+
+
+def halves() -> np.ndarray:
+    """The first phrase above, the second in the last column."""
+    maps = np.zeros((2, 4, 4))
+    maps[0, :2, :3], maps[1, :, 3] = 0.25, 0.5
+    return maps
+
+
+def one(batch: list[Sampled], section: ExtractMasks, values: dict[str, int] = VALUES) -> Mask:
+    (mask,) = extract(batch, values, section)
+    return mask
 
 
 def test_margin_rank_is_per_class_and_ties_share() -> None:
@@ -35,45 +83,221 @@ def test_margin_rank_is_per_class_and_ties_share() -> None:
     assert margin_rank(label, margin).tolist() == [[0, 255, 128], [128, 128, 128]]
 
 
+def test_margin_is_the_lead_over_the_second_best() -> None:
+    stack = torch.tensor([[[[0.8, -0.2]], [[0.0, 1.0]], [[0.5, 0.25]]]])
+    label, margin = label_and_margin(stack)
+    assert label.tolist() == [[[0, 1]]]
+    torch.testing.assert_close(margin, torch.tensor([[[0.3, 0.75]]]))
+
+
 def test_phrases_of_one_class_are_merged_by_maximum() -> None:
-    heat = np.array([[[1.0, 0.0]], [[0.0, 2.0]], [[0.0, 3.0]]])
-    merged, names = merge_phrases(heat, ["car", "dog", "car"])
-    assert names == ["car", "dog"]
-    assert merged.tolist() == [[[1.0, 3.0]], [[0.0, 2.0]]]
+    maps = np.array([[[1.0, 0.0]], [[0.0, 2.0]], [[0.0, 3.0]]])
+    assert merge_phrases(maps, ["car", "dog", "car"]).tolist() == [[[1.0, 3.0]], [[0.0, 2.0]]]
 
 
-def test_extract_gives_label_values_and_scores() -> None:
-    image = np.zeros((4, 4, 3), np.uint8)
-    heat = np.zeros((1, 4, 4), np.float16)
-    heat[0, :2] = 0.25
-    label, rank, scores = extract(image, heat, ["dog"], {"car": 1, "dog": 7}, PLAIN)
-    assert label.dtype == rank.dtype == np.uint8
-    assert label.tolist() == [[7] * 4, [7] * 4, [0] * 4, [0] * 4]
-    assert scores[0]["name"] == "dog"
-    assert scores[0]["area"] == 0.5
-    assert scores[0]["peak"] == 0.25
-    np.testing.assert_allclose(scores[0]["margin"], 1.2, rtol=1e-6)
+def test_a_method_reads_its_own_step(section: Callable[..., ExtractMasks]) -> None:
+    cross = {
+        ("middle", (4, 4)): np.full((1, 4, 4), 0.25, np.float16),
+        ("all", (4, 4)): np.full((1, 4, 4), 0.5, np.float16),
+    }
+    batch = [Sampled(np.zeros((8, 8, 3), np.uint8), ["car"], Captured(cross))]
+    assert class_maps(batch, section("attn2mask"))[0].max() == 0.25
+    for method in METHODS[1:]:
+        assert class_maps(batch, section(method))[0].max() == 0.5
 
 
-def test_a_map_of_an_absent_class_is_never_invented() -> None:
-    heat = np.zeros((2, 4, 4), np.float16)
-    heat[0, :, 2:] = 0.5
-    label, _, scores = extract(
-        np.zeros((4, 4, 3), np.uint8), heat, ["car", "dog"], {"car": 1, "dog": 2}, PLAIN
-    )
-    assert set(np.unique(label)) == {0, 1}
-    assert [s["area"] for s in scores] == [0.5, 0.0]
-    assert scores[1]["margin"] == 0.0
+@pytest.mark.parametrize("refine", ["none", "guided", "crf"])
+@pytest.mark.parametrize("method", METHODS)
+def test_several_classes_in_one_image_work_in_all_methods(
+    method: str, refine: str, section: Callable[..., ExtractMasks]
+) -> None:
+    if refine == "crf" or method == "diffumask":
+        pytest.importorskip("pydensecrf", reason="the dense CRF is not installed: make crf")
+    image = np.full((16, 16, 3), 128, np.uint8)
+    image[:8, :12], image[:, 12:] = (220, 30, 30), (30, 30, 220)
+    mask = one([sampled(halves(), ["dog", "car"], image)], section(method, refine=refine))
+    assert mask.label.dtype == mask.reliability.dtype == np.uint8
+    truth = np.zeros((16, 16), int)
+    truth[:8, :12], truth[:, 12:] = 7, 1
+    sure = mask.label != 255
+    assert (mask.label == truth)[sure].mean() > 0.85
+    assert set(np.unique(mask.label[sure])) == {0, 1, 7}
+    assert [scores["name"] for scores in mask.classes] == ["dog", "car"]
+    for scores, value in zip(mask.classes, (7, 1), strict=True):
+        assert scores["area"] == pytest.approx((mask.label == value).mean())
+        assert scores["margin"] > 0
+    assert [scores["peak"] for scores in mask.classes] == [0.25, 0.5]
 
 
-def test_refinement_moves_the_edge_to_the_image() -> None:
+def test_exact_labels_and_scores(section: Callable[..., ExtractMasks]) -> None:
+    maps = np.zeros((1, 4, 4))
+    maps[0, :2] = 0.25
+    mask = one([sampled(maps, ["dog"], side=4)], section())
+    assert mask.label.tolist() == [[7] * 4, [7] * 4, [0] * 4, [0] * 4]
+    assert mask.classes[0] == {
+        "name": "dog",
+        "area": 0.5,
+        "peak": 0.25,
+        "margin": pytest.approx(1.2),
+    }
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_map_of_an_absent_class_is_never_invented(
+    method: str, section: Callable[..., ExtractMasks]
+) -> None:
+    """A phrase with no attention anywhere gets no pixel, and a class that is not named neither."""
+    if method == "diffumask":
+        pytest.importorskip("pydensecrf", reason="the dense CRF is not installed: make crf")
+    maps = np.zeros((2, 4, 4))
+    maps[0, :, 2:] = 0.5
+    mask = one([sampled(maps, ["car", "dog"])], section(method))
+    assert set(np.unique(mask.label)) - {255} == {0, 1}
+    assert mask.classes[1]["area"] == mask.classes[1]["margin"] == mask.classes[1]["peak"] == 0.0
+
+
+def test_refinement_moves_the_edge_to_the_image(section: Callable[..., ExtractMasks]) -> None:
     image = np.zeros((16, 16, 3), np.uint8)
     image[:, 9:] = 255
-    heat = np.zeros((1, 4, 4), np.float16)
-    heat[0, :, 2:] = 1
-    guided = ExtractMasks(beta=0.2, refine="guided", guided=GuidedFilter(radius=3, epsilon=1e-3))
+    maps = np.zeros((1, 4, 4))
+    maps[0, :, 2:] = 1
     truth = np.zeros((16, 16), np.uint8)
     truth[:, 9:] = 1
-    before = (extract(image, heat, ["x"], {"x": 1}, PLAIN)[0] == truth).mean()
-    after = (extract(image, heat, ["x"], {"x": 1}, guided)[0] == truth).mean()
+    batch = [sampled(maps, ["car"], image)]
+    before = (one(batch, section()).label == truth).mean()
+    after = (one(batch, section(refine="guided")).label == truth).mean()
     assert before < after == 1.0
+
+
+def test_the_ignored_band_lies_below_the_threshold(section: Callable[..., ExtractMasks]) -> None:
+    """Foreground from 0.6, no label from 0.5 to 0.6, and there no reliability either."""
+    maps = np.linspace(0, 1, 16).reshape(1, 4, 4)
+    mask = one([sampled(maps, ["dog"], side=4)], section("self_attention"))
+    values = maps[0].astype(np.float16).astype(np.float32)
+    expected = np.where(values > 0.6, 7, np.where(values > 0.5, 255, 0))
+    assert mask.label.tolist() == expected.tolist()
+    assert (mask.label == 255).sum() == 1
+    assert mask.reliability[mask.label == 255].max() == 0
+
+
+def test_small_components_are_dropped() -> None:
+    channel = np.zeros((10, 10), np.int64)
+    channel[1:5, 1:5], channel[7, 7], channel[8, 8] = 1, 1, 2
+    assert np.argwhere(drop_small(channel, 0.02)).tolist() == [[7, 7], [8, 8]]
+    assert not drop_small(channel, 0.0).any()
+    channel[6, 6] = 1  # touches the other at a corner: a box of four pixels
+    assert np.argwhere(drop_small(channel, 0.03)).tolist() == [[8, 8]]
+
+
+def test_what_diffumask_drops_is_background_with_the_least_reliability(
+    section: Callable[..., ExtractMasks],
+) -> None:
+    pytest.importorskip("pydensecrf", reason="the dense CRF is not installed: make crf")
+    maps = np.zeros((1, 4, 4))
+    maps[0, :2, :2], maps[0, 3, 3] = 1, 1
+    batch = [sampled(maps, ["dog"], side=16)]
+    everything = one(batch, section("diffumask")).label == 7
+    mask = one(batch, section("diffumask", diffumask__min_box=0.15))
+    dropped = everything & (mask.label == 0)
+    assert everything[15, 15] and dropped[15, 15] and not dropped[:8, :8].any()
+    assert mask.reliability[dropped].max() < mask.reliability[15, 0]
+
+
+def test_more_than_254_classes_are_stored_in_16_bits(
+    section: Callable[..., ExtractMasks],
+) -> None:
+    maps = np.linspace(0, 1, 16).reshape(1, 4, 4)
+    names = [f"class {i}" for i in range(919)]
+    values = {name: i for i, name in enumerate(names, start=1)}
+    batch = [sampled(maps, [names[-1]], side=4)]
+    mask = one(batch, section("self_attention"), values)
+    assert mask.label.dtype == np.uint16
+    assert set(np.unique(mask.label)) == {0, 919, 65535}
+    few = {name: values[name] for name in names[:253]} | {names[-1]: 254}
+    assert one(batch, section("self_attention"), few).label.dtype == np.uint8
+
+
+def test_a_batch_is_the_samples_one_by_one(section: Callable[..., ExtractMasks]) -> None:
+    rng = np.random.default_rng(3)
+    samples = [
+        sampled(rng.random((2, 4, 4)), ["car", "dog"], rng.integers(0, 255, (8, 8, 3), np.uint8))
+        for _ in range(5)
+    ]
+    for method in METHODS[:3]:
+        chosen = section(method, refine="guided")
+        together = extract(samples, VALUES, chosen)
+        for mask, each in zip(together, samples, strict=True):
+            alone = one([each], chosen)
+            assert (mask.label == alone.label).all()
+            assert np.abs(mask.reliability.astype(int) - alone.reliability).max() <= 2
+
+
+def test_batches_hold_equal_shapes_and_every_sample_once() -> None:
+    two, single = halves(), halves()[:1]
+    samples = [sampled(two, ["car", "dog"]), sampled(single, ["car"]), sampled(two, ["dog", "dog"])]
+    samples += [sampled(single, ["dog"]), sampled(single, ["dog"], side=12)]
+    assert list(batches(samples, 2)) == [[0], [1, 2], [3], [4]]
+    assert list(batches(samples, 9)) == [[0], [1, 2, 3], [4]]
+
+
+def write_samples(root: Path, samples: list[Sampled]) -> None:
+    files, prompts, index = [], [], []
+    for i, each in enumerate(samples):
+        files.append((f"s{i}.png", encode_image(each.image)))
+        files.append((f"s{i}.attention.safetensors", each.captured.encode()))
+        classes = [
+            {"name": name, "phrase": name, "start": 0, "end": 3, "relation": "plain"}
+            for name in each.names
+        ]
+        prompts.append({"prompt_id": f"p{i}", "seed": i, "text": "a car", "classes": classes})
+    members = write_shard(root / "data/samples/shards/car-0000.tar", files)
+    for i in range(len(samples)):
+        image, attention = members[2 * i : 2 * i + 2]
+        index.append(
+            {
+                "sample_id": f"s{i}",
+                "prompt_id": f"p{i}",
+                "seed": i,
+                "shard": "data/samples/shards/car-0000.tar",
+                "image_offset": image.offset,
+                "image_size": image.size,
+                "attention_offset": attention.offset,
+                "attention_size": attention.size,
+            }
+        )
+    records.write_table(root / "data/prompts.parquet", prompts, records.PROMPTS)
+    records.write_table(root / "data/samples/index.parquet", index, records.SAMPLES)
+
+
+def test_the_stage_keeps_samples_and_masks_together(
+    tmp_path: Path, make_params: Callable[..., Params]
+) -> None:
+    """One, two and again one class: batches do not follow the order of the index."""
+    single = np.zeros((1, 4, 4))
+    single[0, 0] = 1
+    samples = [
+        sampled(single, ["dog"]),
+        sampled(halves(), ["car", "dog"]),
+        sampled(single[:, ::-1], ["car"]),
+    ]
+    write_samples(tmp_path, samples)
+    params = make_params({"extract_masks.batch_size": 2})
+    extract_masks.run(params, tmp_path)
+    index = records.read_rows(tmp_path / "data/masks/index.parquet")
+    assert [row["sample_id"] for row in index] == ["s0", "s1", "s2"]
+    assert [[c["name"] for c in row["classes"]] for row in index] == [
+        ["dog"],
+        ["car", "dog"],
+        ["car"],
+    ]
+    values = {name: i for i, name in enumerate(params.expand_prompts.class_names, start=1)}
+    for row, each in zip(index, samples, strict=True):
+        expected = extract([each], values, params.extract_masks)[0]
+        path = str(tmp_path / row["shard"])
+        label = decode(Member(path, row["label_offset"], row["label_size"]).read())
+        trust = decode(Member(path, row["reliability_offset"], row["reliability_size"]).read())
+        assert np.array_equal(label, expected.label)
+        assert np.abs(trust.astype(int) - expected.reliability).max() <= 2
+    shard = (tmp_path / "data/masks/shards/car-0000.tar").read_bytes()
+    extract_masks.run(params, tmp_path)
+    assert (tmp_path / "data/masks/shards/car-0000.tar").read_bytes() == shard

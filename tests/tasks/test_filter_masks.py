@@ -43,7 +43,7 @@ def test_rejected_samples_keep_their_rows(tmp_path: Path) -> None:
     samples = [
         {
             "sample_id": f"s{i}", "prompt_id": f"p{i}", "shard": "a.tar",
-            "image_offset": 512, "image_size": 9, "heat_offset": 1024, "heat_size": 7,
+            "image_offset": 512, "image_size": 9, "attention_offset": 1024, "attention_size": 7,
         }
         for i in range(3)
     ]  # fmt: skip

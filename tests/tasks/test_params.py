@@ -39,7 +39,7 @@ def message(folder: Path, **changes: Any) -> str:
 def test_the_default_holds(tmp_path: Path) -> None:
     params = load(tmp_path)
     assert params.expand_prompts.class_names[:2] == ["car", "boat"]
-    assert params.sample_images.traced_step == 10
+    assert params.sample_images.step_indices("middle") == [10]
     assert params.train_segmenter.learning_rate == 0.004
 
 
@@ -99,7 +99,7 @@ RULES: list[tuple[str, Any, str]] = [
     ("render_storybook__seed", -1, "greater than or equal to 0, not -1"),
     ("expand_prompts__classes", [], "at least 1 item"),
     ("expand_prompts__classes", [""], "at least 1 character"),
-    ("expand_prompts__classes", [f"c{n}" for n in range(255)], "at most 254 items"),
+    ("expand_prompts__classes", [f"c{n}" for n in range(65_535)], "at most 65534 items"),
     ("expand_prompts__classes", ["car", "boat", "car"], "each class name stands once; twice: car"),
     ("expand_prompts__classes", [{"name": "car", "phrases": [" "]}], "at least one phrase"),
     ("expand_prompts__lexicon", "wordnet", "'builtin', not 'wordnet'"),
@@ -121,16 +121,51 @@ RULES: list[tuple[str, Any, str]] = [
     ("sample_images__num_inference_steps", 0, "greater than or equal to 1, not 0"),
     ("sample_images__num_inference_steps", "many", "valid integer"),
     ("sample_images__guidance_scale", -1, "greater than or equal to 0, not -1"),
-    ("sample_images__attention_step", 20, "must lie below num_inference_steps = 20, not 20"),
-    ("sample_images__attention_step", -1, "greater than or equal to 0, not -1"),
-    ("sample_images__attention_resolution", 0, "greater than or equal to 1, not 0"),
+    ("sample_images__capture__steps", [], "at least 1 item"),
+    (
+        "sample_images__capture__steps",
+        ["middle", 20],
+        "capture.steps must lie below num_inference_steps = 20, not 20; middle takes the middle",
+    ),
+    ("sample_images__capture__steps", ["middle", -1], "must be middle, all or a step counted from"),
+    ("sample_images__capture__steps", ["last"], "must be middle, all or a step counted from 0, no"),
+    ("sample_images__capture__resolutions", [16, 0], "greater than or equal to 1, not 0"),
+    (
+        "sample_images__capture__self_attention",
+        {"resolution": 16, "step": "all"},
+        "must be middle or a step counted from 0, not 'all'",
+    ),
+    (
+        "sample_images__capture__self_attention",
+        {"resolution": 16, "step": 25},
+        "capture.self_attention.step must lie below num_inference_steps = 20, not 25",
+    ),
     ("sample_images__batch_size", 0, "greater than or equal to 1, not 0"),
     ("sample_images__shard_size", 0, "greater than or equal to 1, not 0"),
     ("sample_images__dtype", "float8", "'float32', 'bfloat16' or 'float16', not 'float8'"),
-    ("extract_masks__beta", 1.0, "less than 1, not 1.0"),
-    ("extract_masks__refine", "crf", "'none' or 'guided', not 'crf'"),
+    ("extract_masks__method", "daam", "'self_attention' or 'diffumask', not 'daam'"),
+    ("extract_masks__attn2mask__step", "all", "must be middle or a step counted from 0, not 'all'"),
+    ("extract_masks__attn2mask__beta", 1.0, "less than 1, not 1.0"),
+    ("extract_masks__averaged__beta", -0.1, "greater than or equal to 0, not -0.1"),
+    ("extract_masks__self_attention__power", -1, "greater than or equal to 0, not -1"),
+    (
+        "extract_masks__self_attention__ignore",
+        0.7,
+        "ignore must not be above foreground, not 0.7 and 0.6",
+    ),
+    (
+        "extract_masks__diffumask__lowest",
+        0.6,
+        "lowest must not be above highest, not 0.6 and 0.54",
+    ),
+    ("extract_masks__refine", "bilateral", "'none', 'guided' or 'crf', not 'bilateral'"),
+    ("extract_masks__crf__iterations", 0, "greater than or equal to 1, not 0"),
+    ("extract_masks__batch_size", 0, "greater than or equal to 1, not 0"),
     ("extract_masks__guided__radius", 0, "greater than or equal to 1, not 0"),
     ("extract_masks__guided__epsilon", 0.0, "greater than 0, not 0.0"),
+    ("extract_masks__guided__subsample", 0, "greater than or equal to 1, not 0"),
+    ("extract_masks__guided__iterations", 0, "greater than or equal to 1, not 0"),
+    ("extract_masks__guided__sharpness", 0.0, "greater than 0, not 0.0"),
     ("filter_masks__min_area", 1.1, "less than or equal to 1, not 1.1"),
     ("filter_masks__min_area", 0.9, "min_area must be below max_area, not 0.9 and 0.8"),
     ("filter_masks__val_share", 0.6, "less than or equal to 0.5, not 0.6"),
@@ -158,19 +193,74 @@ def test_a_broken_rule_is_named_with_its_key(
     assert len(text.splitlines()) == 1
     assert rule in text
     assert text.startswith(f"params.yaml: {key.partition('__')[0]}")
-    if not rule.startswith(("must lie", "min_area must")):  # rules of the whole section
+    of_section = ("capture.", "min_area must", "ignore must", "lowest must")
+    if not rule.startswith(of_section):  # rules of the whole section
         assert text.startswith(f"params.yaml: {key.replace('__', '.')}")
 
 
 @pytest.mark.parametrize(
     ("step", "steps", "expected"),
-    [(None, 20, 10), (None, 25, 12), (None, 1, 0), (0, 20, 0), (19, 20, 19)],
+    [
+        ("middle", 20, [10]),
+        ("middle", 25, [12]),
+        ("middle", 1, [0]),
+        (0, 20, [0]),
+        (19, 20, [19]),
+        ("all", 3, [0, 1, 2]),
+    ],
 )
-def test_attention_is_read_at_the_middle_step_unless_told(
-    tmp_path: Path, step: int | None, steps: int, expected: int
+def test_entries_of_capture_steps_name_denoising_steps(
+    tmp_path: Path, step: int | str, steps: int, expected: list[int]
 ) -> None:
-    changes = {"sample_images__attention_step": step, "sample_images__num_inference_steps": steps}
-    assert load(tmp_path, **changes).sample_images.traced_step == expected
+    changes = {"capture__steps": ["middle", step], "num_inference_steps": steps}
+    section = load(tmp_path, **{f"sample_images__{key}": v for key, v in changes.items()})
+    assert section.sample_images.step_indices(step) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"extract_masks__method": "averaged"},
+            "params.yaml: sample_images.capture.steps: extract_masks.method averaged reads 'all', "
+            "which is not kept; add it to [middle]",
+        ),
+        (
+            {"extract_masks__attn2mask__step": 3},
+            "params.yaml: sample_images.capture.steps: extract_masks.method attn2mask reads 3, "
+            "which is not kept; add it to [middle]",
+        ),
+        (
+            {"extract_masks__attn2mask__resolutions": [16, 8]},
+            "params.yaml: sample_images.capture.resolutions: extract_masks.method attn2mask reads "
+            "side 8, which is not kept; add it, or change extract_masks.attn2mask.resolutions",
+        ),
+        (
+            {"extract_masks__method": "self_attention"},
+            "params.yaml: sample_images.capture.steps: extract_masks.method self_attention reads "
+            "'all', which is not kept; add it to [middle]\n"
+            "params.yaml: sample_images.capture.self_attention: extract_masks.method "
+            "self_attention reads it, and null keeps none; give {resolution: 32, step: middle}, "
+            "with a side that the model has",
+        ),
+    ],
+)
+def test_a_method_whose_capture_is_lacking_is_refused_by_its_key(
+    tmp_path: Path, changes: dict[str, Any], expected: str
+) -> None:
+    assert message(tmp_path, **changes) == expected
+
+
+def test_a_method_finds_what_is_kept(tmp_path: Path) -> None:
+    kept = {"steps": ["middle", "all"], "resolutions": None}
+    for method in ("attn2mask", "averaged", "diffumask"):
+        capture = {**kept, "self_attention": None}
+        masks = load(
+            tmp_path, sample_images__capture=capture, extract_masks__method=method
+        ).extract_masks
+        assert masks.step == ("middle" if method == "attn2mask" else "all")
+        assert masks.needs_crf == (method == "diffumask")
+    assert load(tmp_path, extract_masks__refine="crf").extract_masks.needs_crf
 
 
 def test_a_class_is_a_name_or_a_mapping(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Bad input stops before anything is computed, with one clear message, and touches no output."""
 
+import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,9 +15,10 @@ import pytest
 import yaml
 
 from tasks import preflight
+from tasks.base_models import read_model
 from tasks.label_maps import encode_image, encode_label
 from tasks.params import InputError, Params
-from tasks.preflight import run
+from tasks.preflight import mask_problems, prompt_problems, run
 
 ROOT = Path(__file__).parents[2]
 OUTPUTS = {
@@ -143,9 +146,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "sample_images.height: must be a multiple of 8 for this model, not 60",
     ),
     "maps of no layer": (
-        {"sample_images.attention_resolution": 12},
-        "sample_images.attention_resolution: at 64x64 this model's cross-attention has the sides "
-        "16, 8, 4, not 12",
+        {"sample_images.capture.resolutions": [24, 16, 12]},
+        "sample_images.capture.resolutions: at 64x64 this model's attention has the sides "
+        "16, 8, 4, not 24, 12",
+    ),
+    "self-attention of no layer": (
+        {"sample_images.capture.self_attention": {"resolution": 32, "step": "middle"}},
+        "sample_images.capture.self_attention.resolution: at 64x64 this model's attention has the "
+        "sides 16, 8, 4, not 32",
     ),
     "a test set that is not there": (
         {"evaluate_segmenter.test_set": "nowhere"},
@@ -236,6 +244,80 @@ def test_a_tokenizer_that_cannot_be_loaded_is_told(make: Make, root: Path) -> No
     assert "sample_images.model: " in message(make(), root)
 
 
+@pytest.mark.parametrize("resolutions", [None, [16, 4]])
+def test_maps_that_the_model_has_are_fine(
+    make: Make, root: Path, resolutions: list[int] | None
+) -> None:
+    capture = {
+        "sample_images.capture.resolutions": resolutions,
+        "sample_images.capture.self_attention": {"resolution": 8, "step": "middle"},
+        "extract_masks.attn2mask.resolutions": None,
+    }
+    run(make(capture), root)
+    assert set(outputs(root)) == OUTPUTS
+
+
+def test_a_model_without_cross_attention_is_told(make: Make, root: Path) -> None:
+    config = root / "model/unet/config.json"
+    blocks = {"down_block_types": ["DownBlock2D"], "up_block_types": ["UpBlock2D"]}
+    config.write_text(json.dumps({**blocks, "mid_block_type": None}))
+    expected = "sample_images.model: the UNet of model has no cross-attention to read masks from"
+    assert message(make(), root).startswith(expected)
+
+
+XL = {"sample_images.model": "xl", "sample_images.capture.resolutions": None}
+
+
+@pytest.fixture
+def xl_folder(root: Path, toy_folders: dict[str, Path]) -> Path:
+    """A pipeline with two text encoders and two tokenizers."""
+    return Path(shutil.copytree(toy_folders["XL"], root / "xl"))
+
+
+def test_two_tokenizers_that_agree_are_fine(make: Make, root: Path, xl_folder: Path) -> None:
+    run(make(XL), root)
+    model = json.loads((root / "data/inputs/model.json").read_text())
+    assert (model["pipeline"], len(model["files"])) == ("StableDiffusionXLPipeline", 14)
+
+
+CAR = {"name": "car", "phrases": ["car"], "synonyms": [], "hyponyms": []}
+
+
+def test_the_shorter_of_two_tokenizers_is_the_limit(make: Make, xl_folder: Path) -> None:
+    config = xl_folder / "tokenizer_2/tokenizer_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"model_max_length": 9}))
+    changes = {"expand_prompts.classes": [CAR], "expand_prompts.negative_prompt": "blurry"}
+    model = read_model(xl_folder)
+    # start, a, c, a, r, and, an, oak, end
+    fitting = make({**changes, "expand_prompts.templates": ["a {} and an oak"]})
+    assert prompt_problems(fitting, model) == []
+    longer = make({**changes, "expand_prompts.templates": ["a {} and an oak dog"]})
+    (problem,) = prompt_problems(longer, model)
+    assert problem.startswith(
+        "expand_prompts.templates: 1 of 1 prompts are too long: the text encoder reads 9 tokens, "
+        'start and end included; shorten the templates or phrases of "a car and an oak dog" (10 '
+    )
+
+
+def test_tokenizers_that_split_a_prompt_differently_are_told(
+    make: Make, xl_folder: Path, model_folder: Path
+) -> None:
+    """The first knows "dog" as one token; to the second it is three, "d", "o" and "g"."""
+    shutil.rmtree(xl_folder / "tokenizer_2")
+    shutil.copytree(model_folder / "tokenizer", xl_folder / "tokenizer_2")
+    changes = {"expand_prompts.classes": [CAR], "expand_prompts.negative_prompt": "dog"}
+    model = read_model(xl_folder)
+    alike = make({**changes, "expand_prompts.templates": ["a {}"]})
+    assert prompt_problems(alike, model) == []
+    (problem,) = prompt_problems(
+        make({**changes, "expand_prompts.templates": ["a {} by a dog"]}), model
+    )
+    assert problem.startswith(
+        "sample_images.model: its two tokenizers split 1 of 1 prompts differently, so no column of "
+        'attention is the phrase\'s; choose other words or another model for "a car by a dog" ('
+    )
+
+
 def test_the_command_prints_the_message_and_ends_with_status_1(make: Make, root: Path) -> None:
     changed = make({"sample_images.model": "nowhere"}).model_dump(mode="json")
     (root / "params.yaml").write_text(yaml.safe_dump(changed))
@@ -260,3 +342,30 @@ def test_preflight_and_what_it_imports_leave_torch_alone() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+def test_the_dense_crf_is_asked_for_where_it_is_not_installed(
+    make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the parameter that needs it, and not where nothing does."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    assert mask_problems(make_params()) == []
+    (problem,) = mask_problems(make_params({"extract_masks.refine": "crf"}))
+    assert problem.startswith(
+        "extract_masks.refine: crf needs the dense CRF, which is not installe"
+    )
+    assert "run `make crf`" in problem
+    changes = {"extract_masks.method": "diffumask", "sample_images.capture.steps": ["all"]}
+    (problem,) = mask_problems(make_params(changes))
+    assert problem.startswith("extract_masks.method: diffumask needs the dense CRF")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: object())
+    assert mask_problems(make_params(changes)) == []
+
+
+def test_more_classes_than_the_training_reads_are_refused(
+    make_params: Callable[..., Params],
+) -> None:
+    classes = [{"name": f"c{i}", "phrases": [f"c{i}"]} for i in range(255)]
+    assert mask_problems(make_params({"expand_prompts.classes": classes[:254]})) == []
+    (problem,) = mask_problems(make_params({"expand_prompts.classes": classes}))
+    assert problem.startswith("expand_prompts.classes: 255 classes have 16-bit labels")

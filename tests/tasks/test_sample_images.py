@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from tasks import records
+from tasks import records, sample_images
+from tasks.captures import decode_capture
+from tasks.label_maps import decode
 from tasks.params import Params, SampleImages, load_params
 from tasks.prompts import expand
 from tasks.sample_images import (
@@ -14,6 +16,7 @@ from tasks.sample_images import (
     sample_id,
     slug,
 )
+from tasks.shards import Member
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,6 +30,13 @@ def params(**changes: object) -> SampleImages:
         "device": "cpu",
     }
     return SampleImages.model_validate(values | changes)
+
+
+CAPTURE = {
+    "steps": [0, "all"],
+    "resolutions": [16, 8],
+    "self_attention": {"resolution": 8, "step": 1},
+}
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +72,7 @@ def test_identity_holds_what_made_the_sample(rows: list[dict]) -> None:
     others = {
         sample_id(rows[1], params(), "m", None, "cpu"),
         sample_id(rows[0], params(guidance_scale=2.0), "m", None, "cpu"),
-        sample_id(rows[0], params(attention_step=0), "m", None, "cpu"),
+        sample_id(rows[0], params(capture=CAPTURE), "m", None, "cpu"),
         sample_id(rows[0], params(dtype="bfloat16"), "m", None, "cpu"),
         sample_id(rows[0], params(), "n", None, "cpu"),
         sample_id(rows[0], params(), "m", "adapter", "cpu"),
@@ -72,17 +82,46 @@ def test_identity_holds_what_made_the_sample(rows: list[dict]) -> None:
 
 
 def test_a_sample_does_not_depend_on_its_batch(rows: list[dict]) -> None:
-    section = params()
+    """Neither on the batch's size nor on its order."""
+    section = params(capture=CAPTURE)
     pipeline = load_pipeline(section, "cpu")
-    images, heats = sample_batch(pipeline, section, rows)
+    images, captures = sample_batch(pipeline, section, rows)
     assert images.shape == (5, 64, 64, 3) and images.dtype == np.uint8
-    assert [h.shape for h in heats] == [(2, 16, 16)] * 5
-    assert heats[0].dtype == np.float16 and 0 < heats[0].max() <= 1
-    reversed_images, reversed_heats = sample_batch(pipeline, section, rows[::-1][:3])
+    reversed_images, reversed_captures = sample_batch(pipeline, section, rows[::-1][:3])
     for i in range(3):
         # Arithmetic of another batch size may round otherwise: one grey level at the most.
         assert np.abs(images[4 - i].astype(int) - reversed_images[i]).max() <= 1
-        np.testing.assert_allclose(heats[4 - i], reversed_heats[i], atol=1e-3)
+        for key, value in captures[4 - i].cross.items():
+            np.testing.assert_allclose(value, reversed_captures[i].cross[key], atol=1e-3)
+
+
+def test_what_is_kept_is_what_the_capture_names(rows: list[dict]) -> None:
+    section = params(capture=CAPTURE)
+    pipeline = load_pipeline(section, "cpu")
+    one_class = rows[0] | {"classes": rows[0]["classes"][:1]}
+    _, (first, second) = sample_batch(pipeline, section, [one_class, rows[1]])
+    shapes = {key: value.shape for key, value in first.cross.items()}
+    assert shapes == {
+        (step, (side, side)): (1, side, side) for step in ("0", "all") for side in (8, 16)
+    }
+    assert {value.shape[0] for value in second.cross.values()} == {2}
+    assert {value.dtype for value in first.cross.values()} == {np.dtype(np.float16)}
+    assert 0 < first.cross["0", (16, 16)].max() <= 1
+    assert not np.array_equal(first.cross["0", (16, 16)], first.cross["all", (16, 16)])
+    (matrix,) = first.self_attention.values()
+    assert matrix.shape == (64, 64)
+    np.testing.assert_allclose(matrix.astype(np.float32).sum(1), 1, atol=5e-3)
+
+    usual = params()
+    _, (least,) = sample_batch(pipeline, usual, rows[:1])
+    assert list(least.cross) == [("middle", (16, 16))] and not least.self_attention
+
+
+def test_the_images_do_not_depend_on_what_is_kept(rows: list[dict]) -> None:
+    pipeline = load_pipeline(params(), "cpu")
+    plain, _ = sample_batch(pipeline, params(), rows[:2])
+    all_kept, _ = sample_batch(pipeline, params(capture=CAPTURE), rows[:2])
+    assert np.array_equal(plain, all_kept)
 
 
 def test_noise_is_the_rows_own(rows: list[dict]) -> None:
@@ -92,11 +131,7 @@ def test_noise_is_the_rows_own(rows: list[dict]) -> None:
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
-def test_heat_and_image_belong_to_the_row_in_the_index(tmp_path: Path, rows: list[dict]) -> None:
-    from tasks import sample_images
-    from tasks.label_maps import decode
-    from tasks.shards import Member
-
+def test_attention_and_image_belong_to_their_row(tmp_path: Path, rows: list[dict]) -> None:
     whole = load_params(ROOT / "presets/storybook.yaml")
     whole = whole.model_copy(update={"sample_images": params(batch_size=2, shard_size=2)})
     records.write_table(tmp_path / "data/prompts.parquet", rows, records.PROMPTS)
@@ -106,12 +141,16 @@ def test_heat_and_image_belong_to_the_row_in_the_index(tmp_path: Path, rows: lis
     index = records.read_rows(tmp_path / "data/samples/index.parquet")
     assert [r["seed"] for r in index] == [r["seed"] for r in rows]
     pipeline = load_pipeline(whole.sample_images, "cpu")
-    images, _ = sample_batch(pipeline, whole.sample_images, rows[2:4])
+    images, captures = sample_batch(pipeline, whole.sample_images, rows[2:4])
     at = index[2]
     stored = decode(
         Member(str(tmp_path / at["shard"]), at["image_offset"], at["image_size"]).read()
     )
     assert np.array_equal(stored, images[0])
+    kept = decode_capture(
+        Member(str(tmp_path / at["shard"]), at["attention_offset"], at["attention_size"]).read()
+    )
+    assert np.array_equal(kept.cross["middle", (16, 16)], captures[0].cross["middle", (16, 16)])
     first = {p.name: p.read_bytes() for p in (tmp_path / "data/samples/shards").iterdir()}
     sample_images.run(whole, tmp_path)
     assert first == {p.name: p.read_bytes() for p in (tmp_path / "data/samples/shards").iterdir()}

@@ -9,9 +9,9 @@ from tasks.shards import Member, parse_uri, write_shard
 
 FILES = [
     ("0a.png", b"image"),
-    ("0a.heat.npy", bytes(1500)),
+    ("0a.attention.safetensors", bytes(1500)),
     ("0b.png", b""),
-    ("0b.heat.npy", bytes(range(256)) * 2),
+    ("0b.attention.safetensors", bytes(range(256)) * 2),
 ]
 """Two samples; sizes below, above, at none and at exactly one block of 512 bytes."""
 

@@ -1,6 +1,5 @@
 """The page: what it says, what it escapes, and what it says when something is missing."""
 
-import io
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -11,15 +10,18 @@ import numpy as np
 import pytest
 
 from tasks import records
+from tasks.captures import Captured
 from tasks.label_maps import encode_grey, encode_image, encode_label
 from tasks.params import Params
 from tasks.shards import write_shard
 from tasks.write_report import (
+    attention_in_words,
     choose_gallery,
     examples,
     funnel,
     headline,
     kept_per_class,
+    masks_in_words,
     result_rows,
     run,
     segments,
@@ -219,12 +221,12 @@ def root(tmp_path: Path) -> Path:
                 ],
             }
         )
-        heat = io.BytesIO()
-        np.save(heat, rng.random((len(classes), 4, 4)).astype(np.float16))
+        maps = rng.random((len(classes), 4, 4)).astype(np.float16)
+        attention = Captured({("middle", (4, 4)): maps}).encode()
         label = rng.integers(0, 3, (16, 16)).astype(np.uint8)
         files = [
             ("x.png", encode_image(rng.integers(0, 256, (16, 16, 3)).astype(np.uint8))),
-            ("x.heat.npy", heat.getvalue()),
+            ("x.attention.safetensors", attention),
             ("x.label.png", encode_label(label)),
             ("x.reliability.png", encode_grey(label * 100)),
         ]
@@ -241,7 +243,7 @@ def root(tmp_path: Path) -> Path:
                 "kept": kept,
                 "reason": "" if kept else "boat: area 0.020 below min_area 0.04",
                 "split": ("train", "val", "")[number],
-                **dict(zip(("image", "heat", "label", "reliability"), uris, strict=True)),
+                **dict(zip(("image", "attention", "label", "reliability"), uris, strict=True)),
             }
         )
     records.write_table(tmp_path / "data/prompts.parquet", prompts, records.PROMPTS)
@@ -374,3 +376,27 @@ def test_small_images_keep_their_pixels_sharp(params: Params, root: Path) -> Non
 
 def test_the_same_run_gives_the_same_bytes(params: Params, root: Path) -> None:
     assert written(params, root) == written(params, root)
+
+
+def test_the_recipe_is_told_in_words(make_params: Callable[..., Params]) -> None:
+    params = make_params()
+    assert attention_in_words(params) == (
+        "the class words' cross-attention at step 10, maps of side 16"
+    )
+    assert masks_in_words(params.extract_masks) == (
+        "attn2mask: background = 1 - max A - 0.3; refined by a guided filter"
+    )
+    capture = {"steps": ["all"], "resolutions": None, "self_attention": None}
+    params = make_params(
+        {
+            "sample_images.capture": capture,
+            "extract_masks.method": "diffumask",
+            "extract_masks.refine": "none",
+        }
+    )
+    assert attention_in_words(params) == (
+        "the class words' cross-attention averaged over all 20 steps, maps of all sides"
+    )
+    assert masks_in_words(params.extract_masks) == (
+        "diffumask: a threshold for each image and class, from 0.35 to 0.54; not refined"
+    )
