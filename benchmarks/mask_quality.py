@@ -47,14 +47,14 @@ METHODS: dict[str, dict[str, list[Any]]] = {
     "averaged": {"resolutions": [[16], [16, 8]], "beta": [0.1, 0.2, 0.3]},
     "self_attention": {
         "resolutions": [[16], [8]],
-        "power": [1, 2, 4],
+        "power": [1, 4],
         "foreground": [0.4, 0.5, 0.6],
     },
     "diffumask": {"resolutions": [[16, 8, 4], [16, 8]]},
 }
 REFINEMENTS: dict[str, dict[str, list[Any]]] = {
     "none": {},
-    "guided": {"radius": [4, 6], "epsilon": [0.001, 0.003, 0.01], "iterations": [1, 3]},
+    "guided": {"radius": [4, 6], "epsilon": [0.001, 0.003], "iterations": [1, 3]},
     "crf": {"bilateral_xy": [5.0, 10.0, 20.0], "bilateral_weight": [4.0, 10.0]},
 }
 BAND = 0.1
