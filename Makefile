@@ -25,7 +25,7 @@ check: $(stamp) ## ruff and mypy
 	$(python) -m ruff format --check .
 	$(python) -m mypy
 
-bench: $(stamp) ## the side-by-side measurements, into benchmarks/README.md
+bench: try-crf ## the side-by-side measurements, into benchmarks/README.md
 	@status=0; for name in $(benchmarks); do \
 	  $(python) -m benchmarks.$$name || status=1; \
 	done; $(python) -m benchmarks.readme && exit $$status

@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,16 @@ class Bar:
     @classmethod
     def at_least(cls, name: str, value: float, bound: float) -> "Bar":
         return cls(name, value, bound, value >= bound)
+
+
+def need_crf() -> None:
+    """End with the remedy where the dense CRF is not installed, before anything is measured.
+
+    Raises:
+        SystemExit: it is not.
+    """
+    if find_spec("pydensecrf") is None:
+        raise SystemExit("the dense CRF is not installed: run `make crf`, or `make bench`")
 
 
 def what_ran(**details: Any) -> dict[str, Any]:

@@ -31,11 +31,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from benchmarks.record import RESULTS, Bar, Row, finish, what_ran
+from benchmarks.record import RESULTS, Bar, Row, finish, need_crf, what_ran
 from tasks.iou import confusion_matrix, iou_per_class, mean_iou
 from tasks.label_maps import IGNORE
 from tasks.mask_methods import with_background
-from tasks.params import InputError
 from tasks.progress import progress
 from tasks.refine import dense_crf, guided_filter
 
@@ -279,17 +278,15 @@ def main(
     quick: Annotated[bool, Parameter(help="four pictures, one round; writes no result")] = False,
 ) -> None:
     """IoU and speed of refinement on real pictures with damaged true masks."""
+    need_crf()
     if not (data / "ids.txt").is_file():
         raise SystemExit(f"refinement: no ids.txt in {data}; name a folder of pictures with --data")
     count, choosing, rounds = (4, 2, 1) if quick else (None, CHOOSING, ROUNDS)
-    try:
-        with ExitStack() as after:
-            after.callback(torch.set_num_threads, torch.get_num_threads())
-            torch.set_num_threads(1)
-            pictures = list(itertools.islice(read_pictures(data), count))
-            rows, bars = measure(pictures, choosing, rounds)
-    except InputError as error:
-        raise SystemExit(f"refinement: {error}") from error
+    with ExitStack() as after:
+        after.callback(torch.set_num_threads, torch.get_num_threads())
+        torch.set_num_threads(1)
+        pictures = list(itertools.islice(read_pictures(data), count))
+        rows, bars = measure(pictures, choosing, rounds)
     ran = what_ran(
         pictures=f"{len(pictures)} of PASCAL VOC 2012 at {SIDE}x{SIDE}",
         damage=f"{CELLS}x{CELLS} cells, blur of {BLUR} cells (standard deviation), shift up to "

@@ -5,31 +5,24 @@ compute anyway (forward hooks on their projections), so the images are bit-ident
 without it, whatever processors or LoRA layers are in force. Only the conditional half is read, only
 at the chosen steps, and only one small map per resolution stays on the device.
 
-A step is a call of the UNet, counted from 0: one per denoising step in diffusers' pipelines.
+A step is a call of the UNet, counted from 0. Most schedulers make one call per denoising step;
+second-order ones make more: the length of ``scheduler.timesteps`` tells.
 """
 
-import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import Attention, FusedAttnProcessor2_0
 from torch import Tensor, nn
 
-from tasks.params import InputError
-
-log = logging.getLogger(__name__)
+from tasks.observation import Size, observe
 
 TokenColumns = Sequence[Sequence[Sequence[int]]]
 """For each sample, for each of its class phrases: the positions of the phrase's tokens, see
 `tasks.phrases.phrase_columns`."""
-
-Size = tuple[int, int]
-SUPPORTED = "supported are pipelines with a UNet2DConditionModel (Stable Diffusion 1.x, 2.x, XL)"
 
 
 @dataclass
@@ -67,17 +60,12 @@ class AttentionTrace:
             )
         return {size: total / self._counts[size] for size, total in sorted(self._sums.items())}
 
-    def _wants(self, size: Size) -> bool:
+    def wants(self, size: Size) -> bool:
+        """Whether layers of this (h, w) are read."""
         return self.resolutions is None or max(size) in self.resolutions
 
-    def _read(self, query: Tensor, key: Tensor, size: Size, mask: Tensor | None) -> None:
-        """Add softmax(Q K^T / sqrt(d)) at the phrases' columns, averaged over heads.
-
-        Args:
-            query: ``(N, heads, h * w, d)``, scaled.
-            key: ``(N, heads, tokens, d)``.
-            mask: ``(N, 1, 1, tokens)`` to add to the scores.
-        """
+    def read(self, query: Tensor, key: Tensor, size: Size, mask: Tensor | None) -> None:
+        """Add softmax(Q K^T / sqrt(d)) at the phrases' columns, averaged over heads."""
         if self._weights is None:
             self._weights = _column_weights(self.token_columns, key.shape[2]).to(query.device)
         scores = (query @ key.transpose(-1, -2)).float()
@@ -118,19 +106,21 @@ class SelfAttentionTrace:
             )
         return self._size, self._sum / self._count
 
-    def _wants(self, size: Size) -> bool:
+    def wants(self, size: Size) -> bool:
+        """Whether layers of this (h, w) are read."""
         return max(size) == self.resolution
 
-    def _read(self, query: Tensor, key: Tensor, size: Size, mask: Tensor | None) -> None:
+    def read(self, query: Tensor, key: Tensor, size: Size, mask: Tensor | None) -> None:
+        """Add softmax(Q K^T / sqrt(d)), averaged over heads."""
         self._size = size
         # Head by head: all heads at once would take heads times the memory of the result.
         for q, k in zip(query.unbind(1), key.unbind(1), strict=True):
-            read = (q @ k.transpose(-1, -2)).float().softmax(-1)
-            self._sum = read if self._sum is None else self._sum.add_(read)
+            scores = (q @ k.transpose(-1, -2)).float()
+            if mask is not None:
+                scores = scores + mask[:, 0]
+            torch.softmax(scores, -1, out=scores)
+            self._sum = scores if self._sum is None else self._sum.add_(scores)
         self._count += query.shape[1]
-
-
-Trace = AttentionTrace | SelfAttentionTrace
 
 
 def to_host(maps: Mapping[Any, Tensor]) -> dict[Any, np.ndarray]:
@@ -166,7 +156,7 @@ def trace_cross_attention(
     trace = AttentionTrace(
         token_columns, frozenset(steps), None if resolutions is None else frozenset(resolutions)
     )
-    with _observe(unet, trace, len(token_columns), cross=True):
+    with observe(unet, trace, len(token_columns), cross=True):
         yield trace
 
 
@@ -176,7 +166,7 @@ def trace_self_attention(
 ) -> Iterator[SelfAttentionTrace]:
     """Read the self-attention of ``unet`` at one step and one resolution while the block runs.
 
-    Costs ``4 (h w)^2`` bytes per sample on the device, and about the same again while it reads.
+    Costs ``4 (h w)^2`` bytes per sample on the device, and up to twice that again while it reads.
 
     Args:
         unet: of a Stable Diffusion 1.x, 2.x or XL pipeline.
@@ -188,7 +178,7 @@ def trace_self_attention(
         InputError: the network is of another kind, or cannot be observed as it is set up.
     """
     trace = SelfAttentionTrace(samples, frozenset([step]), resolution)
-    with _observe(unet, trace, samples, cross=False):
+    with observe(unet, trace, samples, cross=False):
         yield trace
 
 
@@ -200,148 +190,3 @@ def _column_weights(token_columns: TokenColumns, length: int) -> Tensor:
         for j, columns in enumerate(sample):
             weights[i, 0, list(columns), j] = 1 / len(columns)
     return weights
-
-
-def _map_size(latents: Size, positions: int) -> Size | None:
-    """The (h, w) of a layer with ``positions`` query positions, a halving of the latents."""
-    h, w = latents
-    while h * w > positions:
-        h, w = -(-h // 2), -(-w // 2)
-    return (h, w) if h * w == positions else None
-
-
-def _readable_layers(unet: nn.Module, cross: bool) -> list[Attention]:
-    """The attention layers of the asked kind.
-
-    Raises:
-        InputError: the network is of another kind, or cannot be observed as it is set up.
-    """
-    inner = getattr(unet, "_orig_mod", unet)  # of torch.compile
-    layers = [
-        module
-        for module in inner.modules()
-        if isinstance(module, Attention)
-        and module.is_cross_attention == cross
-        and module.added_kv_proj_dim is None
-    ]
-    if not isinstance(inner, UNet2DConditionModel) or not layers:
-        kind = "cross" if cross else "self"
-        raise InputError(
-            f"{type(inner).__name__}: its {kind}-attention cannot be read; {SUPPORTED}"
-        )
-    if inner._compiled_call_impl is not None:
-        raise InputError(
-            "the UNet is compiled in place, which hides its attention; use "
-            "pipeline.unet = torch.compile(pipeline.unet), or compile_repeated_blocks()"
-        )
-    # Not by layer.fused_projections: it stays on when the projections are unfused.
-    if any(isinstance(layer.processor, FusedAttnProcessor2_0) for layer in layers):
-        raise InputError(
-            "the UNet's projections are fused, which hides its attention; call "
-            "unfuse_qkv_projections() first"
-        )
-    return layers
-
-
-@contextmanager
-def _observe(unet: nn.Module, trace: Trace, samples: int, *, cross: bool) -> Iterator[None]:
-    """Count the UNet's calls, and at the chosen ones show the layers' queries and keys to a trace.
-
-    The layers have hooks only while they are read. Compiled code runs no hooks, so a compiled UNet
-    runs uncompiled at these steps; at the others nothing of the trace is there to be compiled in.
-    """
-    layers = _readable_layers(unet, cross)
-    reading = ExitStack()
-
-    def before_unet(_unet: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        trace.step += 1
-        if trace.step not in trace.steps:
-            return
-        if _is_compiled(unet):
-            reading.enter_context(torch.compiler.set_stance("force_eager"))
-        latents = (args[0] if args else kwargs["sample"]).shape[-2:]
-        for layer in layers:
-            for remove in watch(layer, (latents[0], latents[1])):
-                reading.callback(remove)
-
-    def after_unet(*_: Any) -> None:
-        reading.close()
-
-    def watch(layer: Attention, latents: Size) -> Iterator[Callable[[], None]]:
-        seen: dict[str, Tensor] = {}
-
-        def keep(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-            def hook(_projection: nn.Module, _args: Any, output: Tensor) -> None:
-                seen[name] = output
-
-            return hook
-
-        @torch.no_grad()
-        def after_layer(
-            _layer: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any], _output: Tensor
-        ) -> None:
-            if len(seen) < 2:
-                raise InputError(
-                    f"{type(layer.processor).__name__} attends without the layer's to_q and to_k, "
-                    "which hides its attention; call unet.set_attn_processor(AttnProcessor2_0()) "
-                    "first"
-                )
-            query, key = seen.pop("query"), seen.pop("key")
-            size = _map_size(latents, query.shape[1])
-            if size is None or not trace._wants(size):
-                return
-            _note_guidance(trace, len(query), samples)
-            query, key = _heads(layer, query[-samples:], key[-samples:])
-            mask = kwargs.get("attention_mask")
-            if mask is not None:
-                mask = mask[-samples:].float().reshape(samples, 1, 1, -1)
-            trace._read(query, key, size, mask)
-
-        yield layer.to_q.register_forward_hook(keep("query")).remove
-        yield layer.to_k.register_forward_hook(keep("key")).remove
-        yield layer.register_forward_hook(after_layer, with_kwargs=True).remove
-
-    with ExitStack() as hooks:
-        hooks.callback(reading.close)
-        hooks.callback(unet.register_forward_pre_hook(before_unet, with_kwargs=True).remove)
-        # Prepended: of nested traces the inner one ends first, and the stance with it.
-        ended = unet.register_forward_hook(after_unet, always_call=True, prepend=True)
-        hooks.callback(ended.remove)
-        yield
-
-
-def _is_compiled(unet: nn.Module) -> bool:
-    return any(
-        hasattr(module, "_orig_mod") or module._compiled_call_impl is not None
-        for module in unet.modules()
-    )
-
-
-def _note_guidance(trace: Trace, batch: int, samples: int) -> None:
-    """Tell whether the batch is guided, and say it once where it is not.
-
-    Raises:
-        ValueError: the batch is neither as large as the samples nor twice that.
-    """
-    if batch not in (samples, 2 * samples):
-        raise ValueError(
-            f"the trace was made for {samples} samples, but the UNet runs a batch of {batch}; "
-            f"expected {samples} or, guided, {2 * samples}"
-        )
-    if trace.guided is None and batch == samples:
-        log.info("guidance is off: the whole batch is conditional, and all of it is read")
-    # With classifier-free guidance the batch is (unconditional, conditional).
-    trace.guided = batch == 2 * samples
-
-
-def _heads(layer: Attention, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-    """Queries, scaled by 1 / sqrt(d), and keys: ``(N, heads, positions, d)``, as processors do."""
-    query = query.unflatten(-1, (layer.heads, -1)).transpose(1, 2)
-    key = key.unflatten(-1, (layer.heads, -1)).transpose(1, 2)
-    if layer.norm_q is not None:
-        query = layer.norm_q(query)
-    if layer.norm_k is not None:
-        key = layer.norm_k(key)
-    if layer.upcast_attention:  # Stable Diffusion 2.x: the products overflow float16
-        query, key = query.float(), key.float()
-    return query * layer.scale, key

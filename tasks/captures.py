@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from safetensors.numpy import load, save
 
+from tasks.params import InputError
+
 Size = tuple[int, int]
 
 
@@ -28,14 +30,31 @@ class Captured:
         """The cross-attention of one step at the given sides (None: all), largest first.
 
         Raises:
-            KeyError: a side was not kept at this step.
+            InputError: that was not kept, as sampling was done with another capture.
         """
         kept = {max(size): value for (name, size), value in self.cross.items() if name == str(step)}
         wanted = kept if sides is None else sides
         missing = [side for side in wanted if side not in kept]
         if missing or not kept:
-            raise KeyError(f"no attention of step {step} at {missing or sides}: run sample_images")
+            raise InputError(
+                f"data/samples holds no attention of step {step}, sides "
+                f"{missing or sides or 'all'}; it was sampled with another "
+                "sample_images.capture: run sample_images again"
+            )
         return [kept[side] for side in sorted(wanted, reverse=True)]
+
+    def self_attention_size(self) -> Size:
+        """(h, w) of the self-attention.
+
+        Raises:
+            InputError: none was kept.
+        """
+        for size in self.self_attention:
+            return size
+        raise InputError(
+            "data/samples holds no self-attention; it was sampled with another "
+            "sample_images.capture: run sample_images again"
+        )
 
     def encode(self) -> bytes:
         """The file: the same bytes for the same arrays."""

@@ -27,6 +27,8 @@ from tasks.refine import dense_crf, guided_filter
 from tasks.shards import Member, write_shard
 
 RELIABILITY_MAX = 255
+GUIDED_PIXELS = 2**19
+"""Pixels refined at a time: the guided filter takes up to a kilobyte for each."""
 Row = dict[str, Any]
 
 
@@ -134,7 +136,7 @@ def score_stack(batch: Sequence[Sampled], maps: Sequence[Tensor], section: Extra
     """Class scores by the chosen method: ``float32 (N, 1 + K, H, W)``, background first."""
     size = (batch[0].image.shape[0], batch[0].image.shape[1])
     if section.method == "self_attention":
-        (inner,) = batch[0].captured.self_attention
+        inner = batch[0].captured.self_attention_size()
         attention = np.stack([one.captured.self_attention[inner] for one in batch])
         chosen = section.self_attention
         return mask_methods.spread_by_self_attention(
@@ -158,7 +160,9 @@ def refine(batch: Sequence[Sampled], stack: Tensor, section: ExtractMasks) -> Te
     if section.refine == "crf":
         return dense_crf(images, stack, **section.crf.model_dump())
     guide = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
-    return guided_filter(guide, stack, **section.guided.model_dump())
+    count = max(1, GUIDED_PIXELS // (stack.shape[2] * stack.shape[3]))
+    parts = zip(guide.split(count), stack.split(count), strict=True)
+    return torch.cat([guided_filter(*part, **section.guided.model_dump()) for part in parts])
 
 
 def extract(batch: Sequence[Sampled], values: dict[str, int], section: ExtractMasks) -> list[Mask]:
@@ -168,9 +172,8 @@ def extract(batch: Sequence[Sampled], values: dict[str, int], section: ExtractMa
         values: class name -> label value.
     """
     maps = class_maps(batch, section)
-    stack = refine(batch, score_stack(batch, maps, section), section)
     peaks = mask_methods.combine(maps).amax((-2, -1))
-    return decide(batch, stack, peaks, values, section)
+    return decide(batch, score_stack(batch, maps, section), peaks, values, section)
 
 
 def decide(
@@ -180,14 +183,15 @@ def decide(
     values: dict[str, int],
     section: ExtractMasks,
 ) -> list[Mask]:
-    """The best class of every pixel, what has no label, and the reliability.
+    """Refine the scores, take the best class of every pixel, and rank its lead.
 
     Args:
-        stack: refined scores ``(N, 1 + K, H, W)``.
+        stack: scores ``(N, 1 + K, H, W)``, background first.
         peaks: the raw maps' maxima ``(N, K)``, attention probabilities.
         values: class name -> label value.
     """
-    channels, margins = (t.numpy() for t in label_and_margin(stack))
+    best = stack[:, 1:].amax(1).numpy()
+    channels, margins = (t.numpy() for t in label_and_margin(refine(batch, stack, section)))
     dtype = label_dtype(len(values))
     masks = []
     for i, one in enumerate(batch):
@@ -198,8 +202,9 @@ def decide(
         label = np.array([0, *(values[name] for name in one.classes)], dtype)[channel]
         reliability = margin_rank(channel, margin)
         if section.method == "self_attention":
-            band = section.self_attention.foreground - section.self_attention.ignore
-            unsure = (channel == 0) & (margin < band)
+            # The band is of the method's own scores; what refinement made foreground stays so.
+            unsure = (channel == 0) & (best[i] >= section.self_attention.ignore)
+            unsure &= best[i] < section.self_attention.foreground
             label[unsure], reliability[unsure] = ignore_value(dtype), 0
         scores = [
             _scores(name, channel == k, margin, float(peaks[i, k - 1]))

@@ -87,8 +87,7 @@ def diffumask(
     """
     scaled = [each / each.amax((-2, -1), keepdim=True).clamp_min(1e-12) for each in maps]
     scores = enlarge(combine(scaled), size)
-    steps = round((section.highest - section.lowest) / 0.01) + 1
-    thresholds = torch.linspace(section.lowest, section.highest, steps)
+    thresholds = torch.arange(section.lowest, section.highest + 0.005, 0.01)
     shifted = torch.empty_like(scores)
     for k in range(scores.shape[1]):
         one = scores[:, k]

@@ -161,6 +161,15 @@ class Capture(Section):
     resolutions: Sides | None
     self_attention: CaptureSelfAttention | None
 
+    @field_validator("steps", "resolutions")
+    @classmethod
+    def _once(cls, value: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        items = value or ()
+        for item in items:
+            if items.count(item) > 1:
+                raise ValueError(f"each entry stands once; twice: {item}")
+        return value
+
     def lacks_resolutions(self, wanted: tuple[int, ...] | None) -> list[int]:
         """The sides of ``wanted`` that are not kept."""
         if self.resolutions is None or wanted is None:
@@ -196,12 +205,6 @@ class SampleImages(Section):
                         f"not {step}; middle takes the middle step"
                     )
         return self
-
-    def step_indices(self, step: int | str) -> list[int]:
-        """Indices of the denoising steps that an entry of ``capture.steps`` names."""
-        if step == "all":
-            return list(range(self.num_inference_steps))
-        return [self.num_inference_steps // 2 if step == "middle" else int(step)]
 
 
 class Attn2Mask(Section):
@@ -261,6 +264,15 @@ class GuidedFilter(Section):
     subsample: int = Field(ge=1)
     iterations: int = Field(ge=1)
     sharpness: float = Field(gt=0)
+
+    @model_validator(mode="after")
+    def _window(self) -> "GuidedFilter":
+        if self.radius < self.subsample:
+            raise ValueError(
+                "radius must be at least subsample, so that the window on the smaller image holds "
+                f"a pixel on each side, not {self.radius} and {self.subsample}"
+            )
+        return self
 
 
 class DenseCrf(Section):
@@ -445,6 +457,13 @@ def _causes(error: ValidationError) -> list[Any]:
     ]
 
 
+_OTHER_WORDS = {
+    "tuple_type": "must be a list, such as [a, b]",
+    "model_type": "must be a mapping, such as {key: value}",
+}
+"""Rules in YAML's words where pydantic's are Python's."""
+
+
 def _describe(path: Path, item: Any) -> str:
     """One violation as "file: key: rule, not value; remedy"."""
     location = item["loc"]
@@ -459,6 +478,6 @@ def _describe(path: Path, item: Any) -> str:
         return f"{path}: {key}: unknown key (value {item['input']!r}); {hint}"
     if item["type"] == "missing":
         return f"{path}: {key}: required key is missing; the presets show every key with a comment"
-    rule = re.sub("^Value error, ", "", item["msg"])
+    rule = _OTHER_WORDS.get(item["type"]) or re.sub("^Value error, ", "", item["msg"])
     value = "" if isinstance(item["input"], dict | list | tuple) else f", not {item['input']!r}"
     return f"{path}: {key}: {rule}{value}"

@@ -10,7 +10,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from tasks.label_maps import BACKGROUND, IGNORE, encode_image
+from tasks.label_maps import BACKGROUND, IGNORE, encode_image, ignore_value
 
 RGB = tuple[int, int, int]
 
@@ -69,9 +69,10 @@ def label_overlay(image: np.ndarray, label: np.ndarray, colours: list[RGB]) -> n
         label: ``uint8 (H, W)``, 0 background, 255 ignore.
         colours: by label value.
     """
-    table = np.full((256, 3), _VOID, np.float32)
+    ignore = ignore_value(label.dtype)
+    table = np.full((ignore + 1, 3), _VOID, np.float32)
     table[: len(colours)] = colours
-    alpha = np.where(label == BACKGROUND, 0, np.where(label == IGNORE, 0.55, 0.72))[..., None]
+    alpha = np.where(label == BACKGROUND, 0, np.where(label == ignore, 0.55, 0.72))[..., None]
     return _to_uint8(muted(image) * (1 - alpha) + table[label] * alpha)
 
 

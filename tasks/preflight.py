@@ -31,7 +31,7 @@ from tasks.labelled_sets import (
 )
 from tasks.lexicon import look_up_all
 from tasks.machine import gpu_facts, gpu_problems, machine_problems
-from tasks.params import InputError, Params, SampleImages
+from tasks.params import InputError, Params
 from tasks.prompts import expand
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 STORYBOOK = Path("data/storybook")
 STORYBOOK_SETS = ("train", "val", "test")
 MOST_CLASSES_IN_TRAINING = 254
+LEAST_GUIDE = 32
+"""Pixels that the shorter side of the guided filter's smaller image must have."""
 PASSED = Path(".maskloom/preflight.json")
 """Remembers the content for which the slow checks last found nothing wrong."""
 
@@ -46,8 +48,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def size_problems(section: SampleImages, model: BaseModel) -> list[str]:
+def size_problems(params: Params, model: BaseModel) -> list[str]:
     """Whether the model can make images of this size and has attention maps of the sides asked."""
+    section, masks = params.sample_images, params.extract_masks
     problems = [
         f"sample_images.{key}: must be a multiple of {model.pixel_step} for this model, not {value}"
         for key, value in (("height", section.height), ("width", section.width))
@@ -62,14 +65,19 @@ def size_problems(section: SampleImages, model: BaseModel) -> list[str]:
             "masks from; choose a text-to-image model"
         ]
     capture = section.capture
-    asked = {"resolutions": capture.resolutions or ()}
+    asked = {
+        "sample_images.capture.resolutions": capture.resolutions or (),
+        f"extract_masks.{masks.method}.resolutions": masks.resolutions or (),
+    }
     if capture.self_attention is not None:
-        asked["self_attention.resolution"] = (capture.self_attention.resolution,)
+        asked["sample_images.capture.self_attention.resolution"] = (
+            capture.self_attention.resolution,
+        )
     for key, wanted in asked.items():
         lacking = [str(side) for side in wanted if side not in sides]
         if lacking:
             problems.append(
-                f"sample_images.capture.{key}: at {section.height}x{section.width} this model's "
+                f"{key}: at {section.height}x{section.width} this model's "
                 f"attention has the sides {', '.join(map(str, sides))}, not {', '.join(lacking)}"
             )
     return problems
@@ -145,12 +153,18 @@ def mask_problems(params: Params) -> list[str]:
             f"extract_masks.{key}: {getattr(section, key)} needs the dense CRF, which is not "
             "installed; run `make crf` (it needs a C++ compiler), or choose another"
         )
+    side = min(params.sample_images.height, params.sample_images.width)
+    if section.refine == "guided" and side // section.guided.subsample < LEAST_GUIDE:
+        problems.append(
+            f"extract_masks.guided.subsample: {section.guided.subsample} leaves an image of "
+            f"{side // section.guided.subsample} pixels to find edges on; at this size at most "
+            f"{max(1, side // LEAST_GUIDE)}"
+        )
     classes = len(params.expand_prompts.classes)
     if classes > MOST_CLASSES_IN_TRAINING:
         problems.append(
             f"expand_prompts.classes: {classes} classes have 16-bit labels, which train_segmenter "
-            f"cannot read yet; it trains with {MOST_CLASSES_IN_TRAINING} at most. Leave some out, "
-            "or run the stages up to filter_masks one by one, `python -m tasks.NAME`"
+            f"cannot read yet; it trains with {MOST_CLASSES_IN_TRAINING} at most: leave some out"
         )
     return problems
 
@@ -224,7 +238,7 @@ def run(params: Params, root: Path = Path()) -> None:
     entries = _attempt(problems, look_up_all, params.expand_prompts.classes)
     model = _attempt(problems, lambda: read_model(find_model(params.sample_images.model, root)))
     if model:
-        problems += size_problems(params.sample_images, model)
+        problems += size_problems(params, model)
     keys = {
         "labelled_set": "train_reference.labelled_set",
         "test_set": "evaluate_segmenter.test_set",

@@ -56,7 +56,8 @@ MASK_CLASS = pa.struct(
         pa.field("margin", pa.float32(), nullable=False),
     ]
 )
-"""A class in a mask: share of the image, maximum of its raw attention, mean margin inside it."""
+"""A class in a mask: share of the image, maximum of the
+attention that the method read, mean margin inside it."""
 
 MASKS = pa.schema(
     [

@@ -161,8 +161,8 @@ def kept_per_class(rows: Sequence[Row], colours: dict[str, str]) -> list[Row]:
 def attention_in_words(params: Params) -> str:
     """Which attention the masks are made from."""
     section = params.extract_masks
-    (*_, last) = indices = params.sample_images.step_indices(section.step)
-    steps = f"at step {last}" if len(indices) == 1 else f"averaged over all {len(indices)} steps"
+    named = {"middle": "at the middle step", "all": "averaged over all steps"}
+    steps = named.get(str(section.step), f"at step {section.step}")
     sides = section.resolutions or params.sample_images.capture.resolutions
     maps = f"maps of side {', '.join(map(str, sides))}" if sides else "maps of all sides"
     return f"the class words' cross-attention {steps}, {maps}"

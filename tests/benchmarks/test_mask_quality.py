@@ -46,5 +46,5 @@ def test_it_runs_from_images_to_bars(capsys: pytest.CaptureFixture[str]) -> None
         raise SystemExit(0)
     assert ended.value.code in (0, 1)  # nothing is learnt at this size: the bar may fail
     printed = capsys.readouterr().out
-    for word in (*METHODS, *REFINEMENTS, "params.yaml"):
+    for word in (*METHODS, *REFINEMENTS, "the preset storybook"):
         assert word in printed

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import record
 from benchmarks.readme import build, markdown_table
 from benchmarks.record import Bar, finish
 
@@ -40,3 +41,11 @@ def test_the_page_shows_every_result(tmp_path: Path) -> None:
 
 def test_a_table_has_the_rows_keys_as_its_head() -> None:
     assert markdown_table([{"x": 1, "y": False}]) == "| x | y |\n| --- | --- |\n| 1 | NO |"
+
+
+def test_a_missing_crf_ends_a_benchmark_before_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "find_spec", lambda _name: None)
+    with pytest.raises(SystemExit, match="the dense CRF is not installed: run `make crf`"):
+        record.need_crf()
+    monkeypatch.setattr(record, "find_spec", lambda _name: object())
+    record.need_crf()

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tasks.captures import Captured, decode_capture
+from tasks.params import InputError
 
 
 def captured() -> Captured:
@@ -30,6 +31,12 @@ def test_the_bytes_do_not_depend_on_the_order_of_reading() -> None:
     assert kept.encode() == turned.encode()
 
 
+def test_self_attention_that_was_not_kept_is_said() -> None:
+    assert captured().self_attention_size() == (2, 3)
+    with pytest.raises(InputError, match=r"holds no self-attention.*run sample_images again"):
+        Captured({}).self_attention_size()
+
+
 def test_a_part_of_a_larger_array_is_kept_as_it_looks() -> None:
     whole = np.arange(24, dtype=np.float16).reshape(3, 2, 4)
     kept = Captured({("0", (4, 2)): whole[:2].transpose(0, 2, 1)})
@@ -46,7 +53,7 @@ def test_maps_are_those_of_one_step_largest_first() -> None:
 
 
 def test_maps_that_were_not_kept_are_said() -> None:
-    with pytest.raises(KeyError, match=r"no attention of step middle at \[12\]: run sample_images"):
+    with pytest.raises(InputError, match=r"no attention of step middle, sides \[12\]; it was samp"):
         captured().maps("middle", (6, 12))
-    with pytest.raises(KeyError, match="no attention of step 5"):
+    with pytest.raises(InputError, match=r"no attention of step 5, sides all.*run sample_images"):
         captured().maps(5, None)

@@ -18,9 +18,14 @@ from tasks.extract_masks import (
     label_and_margin,
     margin_rank,
     merge_phrases,
+    refine,
+    score_stack,
 )
+from tasks.filter_masks import judge
 from tasks.label_maps import decode, encode_image
+from tasks.mask_methods import spread_by_self_attention, with_background
 from tasks.params import ExtractMasks, Params
+from tasks.refine import dense_crf, guided_filter
 from tasks.shards import Member, write_shard
 
 METHODS = ("attn2mask", "averaged", "self_attention", "diffumask")
@@ -36,7 +41,9 @@ def section(make_params: Callable[..., Params]) -> Callable[..., ExtractMasks]:
             "method": method,
             "refine": "none",
             "attn2mask.beta": 0.2,
-            "averaged.beta": 0.2,
+            "attn2mask.resolutions": None,
+            "averaged.beta": 0.4,
+            "averaged.resolutions": None,
             "diffumask.min_box": 0.0,
             "guided.radius": 3,
             "guided.epsilon": 1e-3,
@@ -55,14 +62,36 @@ def section(make_params: Callable[..., Params]) -> Callable[..., ExtractMasks]:
 
 
 def sampled(
-    maps: np.ndarray, names: list[str], image: np.ndarray | None = None, side: int = 8
+    maps: np.ndarray,
+    names: list[str],
+    image: np.ndarray | None = None,
+    side: int = 8,
+    attention: np.ndarray | None = None,
 ) -> Sampled:
-    """A sample whose every step shows ``maps (phrases, 4, 4)``; positions attend to themselves."""
+    """A sample whose every step shows ``maps (phrases, 4, 4)``.
+
+    Positions attend to themselves, unless ``attention (16, 16)`` says otherwise.
+    """
     if image is None:
         image = np.zeros((side, side, 3), np.uint8)
+    if attention is None:
+        attention = np.eye(16)
     maps = maps.astype(np.float16)
     cross = {(step, (4, 4)): maps for step in ("middle", "all")}
-    return Sampled(image, names, Captured(cross, {(4, 4): np.eye(16, dtype=np.float16)}))
+    return Sampled(image, names, Captured(cross, {(4, 4): attention.astype(np.float16)}))
+
+
+def noise(seed: int, side: int = 8) -> Sampled:
+    """Two classes with random maps, image and self-attention."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 255, (side, side, 3), np.uint8)
+    scores = np.exp(4 * rng.random((16, 16)))
+    return sampled(
+        rng.random((2, 4, 4)),
+        ["car", "dog"],
+        image,
+        attention=scores / scores.sum(1, keepdims=True),
+    )
 
 
 def halves() -> np.ndarray:
@@ -106,16 +135,89 @@ def test_a_method_reads_its_own_step(section: Callable[..., ExtractMasks]) -> No
         assert class_maps(batch, section(method))[0].max() == 0.5
 
 
-@pytest.mark.parametrize("refine", ["none", "guided", "crf"])
+def test_a_method_reads_its_own_resolutions(section: Callable[..., ExtractMasks]) -> None:
+    cross = {
+        ("middle", (side, side)): np.full((1, side, side), 1 / side, np.float16)
+        for side in (2, 4, 8)
+    }
+    batch = [Sampled(np.zeros((8, 8, 3), np.uint8), ["car"], Captured(cross))]
+    (mask,) = extract(batch, VALUES, section(attn2mask__resolutions=[8, 2]))
+    assert mask.classes[0]["peak"] == pytest.approx((1 / 8 + 1 / 2) / 2, abs=1e-4)
+    chosen = class_maps(batch, section(attn2mask__resolutions=[2, 8]))
+    assert [each.shape[-1] for each in chosen] == [8, 2]
+    assert [each.shape[-1] for each in class_maps(batch, section())] == [8, 4, 2]
+
+
+def test_each_method_has_its_own_parameters(section: Callable[..., ExtractMasks]) -> None:
+    """The stack is that of the method's function with the section's values."""
+    batch = [noise(0), noise(1)]
+    for method, beta in (("attn2mask", 0.2), ("averaged", 0.4)):
+        chosen = section(method)
+        maps = class_maps(batch, chosen)
+        assert torch.equal(score_stack(batch, maps, chosen), with_background(maps, (8, 8), beta))
+    chosen = section("self_attention", self_attention__power=3)
+    attention = np.stack([one.captured.self_attention[4, 4] for one in batch])
+    expected = spread_by_self_attention(
+        maps, torch.from_numpy(attention).float(), (4, 4), (8, 8), 3, 0.6
+    )
+    assert torch.equal(score_stack(batch, maps, chosen), expected)
+    fewer = section("self_attention", self_attention__power=1)
+    assert not torch.equal(score_stack(batch, maps, fewer), expected)
+
+
+def test_diffumask_chooses_a_threshold_for_each_image(
+    section: Callable[..., ExtractMasks],
+) -> None:
+    pytest.importorskip("pydensecrf", reason="the dense CRF is not installed: make crf")
+    batch, chosen = [noise(2, 16), noise(3, 16), noise(4, 16)], section("diffumask")
+    together = score_stack(batch, class_maps(batch, chosen), chosen)
+    for i, one_ in enumerate(batch):
+        alone = score_stack([one_], class_maps([one_], chosen), chosen)
+        assert torch.equal(together[i : i + 1], alone)
+    shifts = [(together[i, 1] - together[0, 1]).abs().max() for i in range(3)]
+    assert min(shifts[1:]) > 0
+
+
+def test_refinements_have_their_own_parameters(section: Callable[..., ExtractMasks]) -> None:
+    batch = [noise(5, 32), noise(6, 32)]
+    images = np.stack([one.image for one in batch])
+    guide = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
+    changes = {"subsample": 2, "iterations": 3, "sharpness": 5.0}
+    chosen = section(refine="guided", **{f"guided__{key}": v for key, v in changes.items()})
+    stack = score_stack(batch, class_maps(batch, chosen), chosen)
+    assert torch.equal(
+        refine(batch, stack, chosen),
+        guided_filter(guide, stack, 3, 1e-3, subsample=2, iterations=3, sharpness=5.0),
+    )
+    pytest.importorskip("pydensecrf", reason="the dense CRF is not installed: make crf")
+    chosen = section(refine="crf", crf__bilateral_rgb=40.0)
+    expected = dense_crf(images, stack, **chosen.crf.model_dump())
+    assert torch.equal(refine(batch, stack, chosen), expected)
+    assert not torch.equal(refine(batch, stack, section(refine="crf")), expected)
+
+
+def test_refinement_in_parts_is_refinement_at_once(
+    section: Callable[..., ExtractMasks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its memory does not grow with the batch."""
+    batch = [noise(seed, 16) for seed in range(5)]
+    chosen = section(refine="guided")
+    stack = score_stack(batch, class_maps(batch, chosen), chosen)
+    whole = refine(batch, stack, chosen)
+    monkeypatch.setattr(extract_masks, "GUIDED_PIXELS", 2 * 16 * 16)
+    torch.testing.assert_close(refine(batch, stack, chosen), whole)
+
+
+@pytest.mark.parametrize("kind", ["none", "guided", "crf"])
 @pytest.mark.parametrize("method", METHODS)
 def test_several_classes_in_one_image_work_in_all_methods(
-    method: str, refine: str, section: Callable[..., ExtractMasks]
+    method: str, kind: str, section: Callable[..., ExtractMasks]
 ) -> None:
-    if refine == "crf" or method == "diffumask":
+    if kind == "crf" or method == "diffumask":
         pytest.importorskip("pydensecrf", reason="the dense CRF is not installed: make crf")
     image = np.full((16, 16, 3), 128, np.uint8)
     image[:8, :12], image[:, 12:] = (220, 30, 30), (30, 30, 220)
-    mask = one([sampled(halves(), ["dog", "car"], image)], section(method, refine=refine))
+    mask = one([sampled(halves(), ["dog", "car"], image)], section(method, refine=kind))
     assert mask.label.dtype == mask.reliability.dtype == np.uint8
     truth = np.zeros((16, 16), int)
     truth[:8, :12], truth[:, 12:] = 7, 1
@@ -156,6 +258,20 @@ def test_a_map_of_an_absent_class_is_never_invented(
     assert mask.classes[1]["area"] == mask.classes[1]["margin"] == mask.classes[1]["peak"] == 0.0
 
 
+def test_a_flat_map_is_rejected_by_its_peak(
+    section: Callable[..., ExtractMasks], make_params: Callable[..., Params]
+) -> None:
+    """Every map is scaled to 0..1, so that next to nothing can look like something: its peak tells.
+
+    A phrase that the model did not draw gets attention spread thin, never exactly none.
+    """
+    maps = 1e-3 + 1e-4 * np.random.default_rng(0).random((1, 4, 4))
+    mask = one([sampled(maps, ["dog"])], section())
+    assert mask.classes[0]["area"] > 0.2
+    rule, reason = judge(mask.classes, make_params().filter_masks)
+    assert (rule, reason) == ("min_peak", "dog: peak 0.001 below min_peak 0.05")
+
+
 def test_refinement_moves_the_edge_to_the_image(section: Callable[..., ExtractMasks]) -> None:
     image = np.zeros((16, 16, 3), np.uint8)
     image[:, 9:] = 255
@@ -177,7 +293,23 @@ def test_the_ignored_band_lies_below_the_threshold(section: Callable[..., Extrac
     expected = np.where(values > 0.6, 7, np.where(values > 0.5, 255, 0))
     assert mask.label.tolist() == expected.tolist()
     assert (mask.label == 255).sum() == 1
-    assert mask.reliability[mask.label == 255].max() == 0
+
+
+@pytest.mark.parametrize("kind", ["none", "guided", "crf"])
+def test_the_ignored_band_is_that_of_the_methods_scores(
+    kind: str, section: Callable[..., ExtractMasks]
+) -> None:
+    """Whatever refines them; only what refinement makes foreground leaves it."""
+    if kind == "crf":
+        pytest.importorskip("pydensecrf", reason="the dense CRF is not installed: make crf")
+    chosen = section("self_attention", refine=kind)
+    batch = [noise(seed, 32) for seed in range(3)]
+    best = score_stack(batch, class_maps(batch, chosen), chosen)[:, 1:].amax(1).numpy()
+    for i, mask in enumerate(extract(batch, VALUES, chosen)):
+        band = (best[i] >= 0.5) & (best[i] < 0.6)
+        assert np.array_equal(mask.label == 255, band & ~np.isin(mask.label, (1, 7)))
+        assert (mask.label == 255).sum() > 5
+        assert mask.reliability[mask.label == 255].max() == 0
 
 
 def test_small_components_are_dropped() -> None:
@@ -218,11 +350,7 @@ def test_more_than_254_classes_are_stored_in_16_bits(
 
 
 def test_a_batch_is_the_samples_one_by_one(section: Callable[..., ExtractMasks]) -> None:
-    rng = np.random.default_rng(3)
-    samples = [
-        sampled(rng.random((2, 4, 4)), ["car", "dog"], rng.integers(0, 255, (8, 8, 3), np.uint8))
-        for _ in range(5)
-    ]
+    samples = [noise(seed) for seed in range(5)]
     for method in METHODS[:3]:
         chosen = section(method, refine="guided")
         together = extract(samples, VALUES, chosen)
@@ -281,7 +409,9 @@ def test_the_stage_keeps_samples_and_masks_together(
         sampled(single[:, ::-1], ["car"]),
     ]
     write_samples(tmp_path, samples)
-    params = make_params({"extract_masks.batch_size": 2})
+    params = make_params(
+        {"extract_masks.batch_size": 2, "extract_masks.attn2mask.resolutions": None}
+    )
     extract_masks.run(params, tmp_path)
     index = records.read_rows(tmp_path / "data/masks/index.parquet")
     assert [row["sample_id"] for row in index] == ["s0", "s1", "s2"]

@@ -39,7 +39,6 @@ def message(folder: Path, **changes: Any) -> str:
 def test_the_default_holds(tmp_path: Path) -> None:
     params = load(tmp_path)
     assert params.expand_prompts.class_names[:2] == ["car", "boat"]
-    assert params.sample_images.step_indices("middle") == [10]
     assert params.train_segmenter.learning_rate == 0.004
 
 
@@ -129,6 +128,10 @@ RULES: list[tuple[str, Any, str]] = [
     ),
     ("sample_images__capture__steps", ["middle", -1], "must be middle, all or a step counted from"),
     ("sample_images__capture__steps", ["last"], "must be middle, all or a step counted from 0, no"),
+    ("sample_images__capture__steps", "middle", "must be a list, such as [a, b], not 'middle'"),
+    ("sample_images__capture__steps", ["all", "middle", "all"], "stands once; twice: all"),
+    ("sample_images__capture__resolutions", [16, 16], "stands once; twice: 16"),
+    ("sample_images__capture", None, "must be a mapping, such as {key: value}, not None"),
     ("sample_images__capture__resolutions", [16, 0], "greater than or equal to 1, not 0"),
     (
         "sample_images__capture__self_attention",
@@ -164,6 +167,12 @@ RULES: list[tuple[str, Any, str]] = [
     ("extract_masks__guided__radius", 0, "greater than or equal to 1, not 0"),
     ("extract_masks__guided__epsilon", 0.0, "greater than 0, not 0.0"),
     ("extract_masks__guided__subsample", 0, "greater than or equal to 1, not 0"),
+    (
+        "extract_masks__guided__subsample",
+        7,
+        "radius must be at least subsample, so that the window on the smaller image holds a pixel "
+        "on each side, not 6 and 7",
+    ),
     ("extract_masks__guided__iterations", 0, "greater than or equal to 1, not 0"),
     ("extract_masks__guided__sharpness", 0.0, "greater than 0, not 0.0"),
     ("filter_masks__min_area", 1.1, "less than or equal to 1, not 1.1"),
@@ -193,28 +202,9 @@ def test_a_broken_rule_is_named_with_its_key(
     assert len(text.splitlines()) == 1
     assert rule in text
     assert text.startswith(f"params.yaml: {key.partition('__')[0]}")
-    of_section = ("capture.", "min_area must", "ignore must", "lowest must")
+    of_section = ("capture.", "min_area must", "ignore must", "lowest must", "radius must")
     if not rule.startswith(of_section):  # rules of the whole section
         assert text.startswith(f"params.yaml: {key.replace('__', '.')}")
-
-
-@pytest.mark.parametrize(
-    ("step", "steps", "expected"),
-    [
-        ("middle", 20, [10]),
-        ("middle", 25, [12]),
-        ("middle", 1, [0]),
-        (0, 20, [0]),
-        (19, 20, [19]),
-        ("all", 3, [0, 1, 2]),
-    ],
-)
-def test_entries_of_capture_steps_name_denoising_steps(
-    tmp_path: Path, step: int | str, steps: int, expected: list[int]
-) -> None:
-    changes = {"capture__steps": ["middle", step], "num_inference_steps": steps}
-    section = load(tmp_path, **{f"sample_images__{key}": v for key, v in changes.items()})
-    assert section.sample_images.step_indices(step) == expected
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTokenizer
 
 from tasks.params import InputError
-from tasks.phrases import phrase_columns
+from tasks.phrases import _other_occurrences, phrase_columns
 
 MERGES = Path(__file__).parents[3] / "shared/data/lists/bpe_simple_vocab_16e6.txt.gz"
 
@@ -125,3 +125,12 @@ def test_sentences_by_the_real_tokenizer(
 def test_the_real_tokenizer_numbers_tokens_as_clip_does(clip_tokenizer: CLIPTokenizer) -> None:
     ids = [49406, 320, 1125, 539, 320, 2368, 49407]
     assert clip_tokenizer("a photo of a cat").input_ids == ids
+
+
+def test_a_part_of_a_longer_marked_phrase_does_not_count_again() -> None:
+    """The second "hot dog" is no dog, though it is not marked."""
+    text = "a dog and a hot dog and a hot dog"
+    dog, hot_dog = (2, 5), (12, 19)
+    assert _other_occurrences(text, [dog, hot_dog]) == [[], [(26, 33)]]
+    assert _other_occurrences(text, [dog]) == [[(16, 19), (30, 33)]]
+    assert _other_occurrences("a dog and a dog and a dog", [(2, 5), (12, 15)]) == [[(22, 25)]] * 2

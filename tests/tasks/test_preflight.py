@@ -150,6 +150,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "sample_images.capture.resolutions: at 64x64 this model's attention has the sides "
         "16, 8, 4, not 24, 12",
     ),
+    "maps of no layer that a method asks for": (
+        {
+            "sample_images.capture.resolutions": None,
+            "extract_masks.attn2mask.resolutions": [16, 12],
+        },
+        "extract_masks.attn2mask.resolutions: at 64x64 this model's attention has the sides "
+        "16, 8, 4, not 12",
+    ),
     "self-attention of no layer": (
         {"sample_images.capture.self_attention": {"resolution": 32, "step": "middle"}},
         "sample_images.capture.self_attention.resolution: at 64x64 this model's attention has the "
@@ -265,7 +273,11 @@ def test_a_model_without_cross_attention_is_told(make: Make, root: Path) -> None
     assert message(make(), root).startswith(expected)
 
 
-XL = {"sample_images.model": "xl", "sample_images.capture.resolutions": None}
+XL = {
+    "sample_images.model": "xl",
+    "sample_images.capture.resolutions": None,
+    "extract_masks.attn2mask.resolutions": None,
+}
 
 
 @pytest.fixture
@@ -369,3 +381,15 @@ def test_more_classes_than_the_training_reads_are_refused(
     assert mask_problems(make_params({"expand_prompts.classes": classes[:254]})) == []
     (problem,) = mask_problems(make_params({"expand_prompts.classes": classes}))
     assert problem.startswith("expand_prompts.classes: 255 classes have 16-bit labels")
+
+
+def test_the_guided_filter_needs_pixels(make_params: Callable[..., Params]) -> None:
+    changes = {"extract_masks.guided.subsample": 3}
+    (problem,) = mask_problems(make_params(changes))
+    assert problem == (
+        "extract_masks.guided.subsample: 3 leaves an image of 21 pixels to find edges on; at this "
+        "size at most 2"
+    )
+    assert mask_problems(make_params(changes | {"extract_masks.refine": "none"})) == []
+    larger = {"sample_images.height": 96, "sample_images.width": 128}
+    assert mask_problems(make_params(changes | larger)) == []

@@ -1,13 +1,19 @@
+import logging
 from pathlib import Path
 
+import diffusers
 import numpy as np
 import pytest
 import torch
+from diffusers import DiffusionPipeline
 
 from tasks import records, sample_images
+from tasks.attention import trace_cross_attention
+from tasks.base_models import read_model
 from tasks.captures import decode_capture
 from tasks.label_maps import decode
-from tasks.params import Params, SampleImages, load_params
+from tasks.params import InputError, Params, SampleImages, load_params
+from tasks.phrases import phrase_columns
 from tasks.prompts import expand
 from tasks.sample_images import (
     load_pipeline,
@@ -15,6 +21,9 @@ from tasks.sample_images import (
     sample_batch,
     sample_id,
     slug,
+    step_indices,
+    token_columns,
+    unet_calls,
 )
 from tasks.shards import Member
 
@@ -44,6 +53,12 @@ def rows() -> list[dict]:
     section = load_params(ROOT / "presets/storybook.yaml").expand_prompts
     section = section.model_copy(update={"images_per_class": 2, "two_class_share": 1.0})
     return expand(section)[:5]
+
+
+def write_inputs(root: Path, rows: list[dict]) -> None:
+    records.write_table(root / "data/prompts.parquet", rows, records.PROMPTS)
+    records.write_json(root / "data/inputs/model.json", {"digest": "m"})
+    records.write_json(root / "models/lora/adapter.json", {"enabled": False, "digest": None})
 
 
 def test_file_names_keep_class_names_apart() -> None:
@@ -124,19 +139,159 @@ def test_the_images_do_not_depend_on_what_is_kept(rows: list[dict]) -> None:
     assert np.array_equal(plain, all_kept)
 
 
-def test_noise_is_the_rows_own(rows: list[dict]) -> None:
-    first = torch.randn(4, generator=torch.Generator("cpu").manual_seed(rows[0]["seed"]))
-    again = torch.randn(4, generator=torch.Generator("cpu").manual_seed(rows[0]["seed"]))
-    other = torch.randn(4, generator=torch.Generator("cpu").manual_seed(rows[1]["seed"]))
-    assert torch.equal(first, again) and not torch.equal(first, other)
+def test_neither_batch_nor_shard_changes_a_samples_noise(
+    tmp_path: Path, rows: list[dict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The latents that the UNet sees first, by row, bit for bit."""
+    first: dict[tuple[int, int], dict[int, torch.Tensor]] = {}
+    whole = load_params(ROOT / "presets/storybook.yaml")
+    write_inputs(tmp_path, rows)
+    for batch_size, shard_size in ((1, 2), (5, 5), (3, 4)):
+        noise: dict[int, torch.Tensor] = {}
+
+        def watched(
+            pipeline: DiffusionPipeline,
+            section: SampleImages,
+            part: list[dict],
+            noise: dict[int, torch.Tensor] = noise,
+        ) -> object:
+            def see(_unet: object, args: tuple[torch.Tensor, ...]) -> None:
+                latents = args[0][: len(part)]
+                for row, one in zip(part, latents, strict=True):
+                    noise.setdefault(row["seed"], one.clone())
+
+            handle = pipeline.unet.register_forward_pre_hook(see)
+            result = sample_batch(pipeline, section, part)
+            handle.remove()
+            return result
+
+        monkeypatch.setattr(sample_images, "sample_batch", watched)
+        section = params(batch_size=batch_size, shard_size=shard_size)
+        sample_images.run(whole.model_copy(update={"sample_images": section}), tmp_path)
+        first[batch_size, shard_size] = noise
+    one, *others = first.values()
+    assert one.keys() == {row["seed"] for row in rows}
+    assert len({latents.numpy().tobytes() for latents in one.values()}) == len(rows)
+    for other in others:
+        assert all(torch.equal(latents, other[seed]) for seed, latents in one.items())
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "calls"), [("PNDMScheduler", 5), ("HeunDiscreteScheduler", 7)]
+)
+def test_all_steps_are_all_calls_of_the_unet(scheduler: str, calls: int, rows: list[dict]) -> None:
+    """Schedulers of second order call it more often than there are steps."""
+    capture = CAPTURE | {"steps": ["middle", "all"], "self_attention": None}
+    section = params(capture=capture, num_inference_steps=4)
+    pipeline = load_pipeline(section, "cpu")
+    options = {"skip_prk_steps": True} if scheduler == "PNDMScheduler" else {}
+    pipeline.scheduler = getattr(diffusers, scheduler).from_config(
+        pipeline.scheduler.config, **options
+    )
+    assert unet_calls(pipeline, 4) == calls
+    _, (all_kept,) = sample_batch(pipeline, section, rows[:1])
+    each = []
+    for call in range(calls):
+        with trace_cross_attention(
+            pipeline.unet, [token_columns(pipeline, rows[0])], [call], resolutions=[16]
+        ) as trace:
+            sample_batch(pipeline, section, rows[:1])
+        each.append(trace.maps()[16, 16][0])
+    mean = torch.stack(each).mean(0).numpy()
+    np.testing.assert_allclose(all_kept.cross["all", (16, 16)], mean, atol=1e-3)
+    np.testing.assert_allclose(
+        all_kept.cross["middle", (16, 16)], each[calls // 2].numpy(), atol=1e-3
+    )
+
+
+def test_guidance_and_the_negative_prompt_are_used(rows: list[dict]) -> None:
+    pipeline = load_pipeline(params(), "cpu")
+    plain, _ = sample_batch(pipeline, params(), rows[:1])
+    weaker, _ = sample_batch(pipeline, params(guidance_scale=2.0), rows[:1])
+    other, _ = sample_batch(pipeline, params(), [rows[0] | {"negative_prompt": "a house"}])
+    assert not np.array_equal(plain, weaker) and not np.array_equal(plain, other)
+
+
+def test_pixels_are_rounded(rows: list[dict], monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = load_pipeline(params(), "cpu")
+    monkeypatch.setattr(
+        pipeline.image_processor, "postprocess", lambda *_, **__: np.full((1, 64, 64, 3), 0.9999)
+    )
+    images, _ = sample_batch(pipeline, params(), rows[:1])
+    assert images.min() == 255
+
+
+def toy_row(text: str, word: str) -> dict:
+    start = text.index(word)
+    named = {"name": word, "start": start, "end": start + len(word)}
+    return {
+        "prompt_id": "p",
+        "text": text,
+        "negative_prompt": "",
+        "classes": [named],
+        "seed": 1,
+    }
+
+
+@pytest.mark.parametrize("kind", ["1.x", "2.x", "XL"])
+def test_stable_diffusion_of_all_kinds_is_sampled(kind: str, toy_folders: dict[str, Path]) -> None:
+    """Non-square too."""
+    capture = {"steps": ["middle"], "resolutions": None, "self_attention": None}
+    changes = {"model": str(toy_folders[kind]), "capture": capture, "height": 64, "width": 96}
+    section = params(**changes)
+    pipeline = load_pipeline(section, "cpu")
+    images, (captured,) = sample_batch(pipeline, section, [toy_row("a dog on grass", "dog")])
+    assert images.shape == (1, 64, 96, 3)
+    model = read_model(toy_folders[kind])
+    sides = model.attention_resolutions(64, 96)
+    assert sorted((max(size) for _, size in captured.cross), reverse=True) == sides
+    assert all(w == -(-3 * h // 2) for _, (h, w) in captured.cross)
+    assert all(0 < value.max() <= 1 for value in captured.cross.values())
+
+
+def test_two_tokenizers_have_to_agree(toy_folders: dict[str, Path]) -> None:
+    pipeline = load_pipeline(params(model=str(toy_folders["XL"])), "cpu")
+    row = toy_row("a dog on grass", "dog")
+    columns = token_columns(pipeline, row)
+    pipeline.tokenizer_2 = load_pipeline(params(), "cpu").tokenizer
+    longer = toy_row("a dachshund on grass", "dachshund")
+    assert phrase_columns(pipeline.tokenizer_2, longer["text"], [(2, 11)]) != phrase_columns(
+        pipeline.tokenizer, longer["text"], [(2, 11)]
+    )
+    with pytest.raises(InputError, match=r"two tokenizers split prompt p .* differently"):
+        token_columns(pipeline, longer)
+    assert len(columns) == 1
+
+
+def test_without_guidance_it_is_said(
+    tmp_path: Path, rows: list[dict], caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = load_params(ROOT / "presets/storybook.yaml")
+    section = params(guidance_scale=1.0, batch_size=1, num_inference_steps=1, shard_size=1)
+    write_inputs(tmp_path, rows[:3])
+    caplog.set_level(logging.INFO, logger="tasks.sample_images")
+    sample_images.run(whole.model_copy(update={"sample_images": section}), tmp_path)
+    said = [message for message in caplog.messages if "guidance" in message]
+    assert said == ["guidance is off: the whole batch is conditional, and all of it is read"]
+
+
+def test_two_rows_of_one_sample_stop_before_anything_is_sampled(
+    tmp_path: Path, rows: list[dict]
+) -> None:
+    whole = load_params(ROOT / "presets/storybook.yaml")
+    whole = whole.model_copy(update={"sample_images": params(model="nowhere")})
+    write_inputs(tmp_path, [rows[0], rows[0]])
+    (tmp_path / "data/samples").mkdir()
+    (tmp_path / "data/samples/old").touch()
+    with pytest.raises(InputError, match="two rows make the same sample"):
+        sample_images.run(whole, tmp_path)
+    assert (tmp_path / "data/samples/old").exists()
 
 
 def test_attention_and_image_belong_to_their_row(tmp_path: Path, rows: list[dict]) -> None:
     whole = load_params(ROOT / "presets/storybook.yaml")
     whole = whole.model_copy(update={"sample_images": params(batch_size=2, shard_size=2)})
-    records.write_table(tmp_path / "data/prompts.parquet", rows, records.PROMPTS)
-    records.write_json(tmp_path / "data/inputs/model.json", {"digest": "m"})
-    records.write_json(tmp_path / "models/lora/adapter.json", {"enabled": False, "digest": None})
+    write_inputs(tmp_path, rows)
     sample_images.run(whole, tmp_path)
     index = records.read_rows(tmp_path / "data/samples/index.parquet")
     assert [r["seed"] for r in index] == [r["seed"] for r in rows]
@@ -154,3 +309,20 @@ def test_attention_and_image_belong_to_their_row(tmp_path: Path, rows: list[dict
     first = {p.name: p.read_bytes() for p in (tmp_path / "data/samples/shards").iterdir()}
     sample_images.run(whole, tmp_path)
     assert first == {p.name: p.read_bytes() for p in (tmp_path / "data/samples/shards").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("step", "calls", "expected"),
+    [
+        ("middle", 20, [10]),
+        ("middle", 25, [12]),
+        ("middle", 1, [0]),
+        (0, 20, [0]),
+        (19, 20, [19]),
+        ("all", 3, [0, 1, 2]),
+    ],
+)
+def test_entries_of_the_capture_name_calls_of_the_unet(
+    step: int | str, calls: int, expected: list[int]
+) -> None:
+    assert step_indices(step, calls) == expected

@@ -221,8 +221,8 @@ def root(tmp_path: Path) -> Path:
                 ],
             }
         )
-        maps = rng.random((len(classes), 4, 4)).astype(np.float16)
-        attention = Captured({("middle", (4, 4)): maps}).encode()
+        maps = rng.random((len(classes), 16, 16)).astype(np.float16)
+        attention = Captured({("middle", (16, 16)): maps, ("0", (16, 16)): 1 - maps}).encode()
         label = rng.integers(0, 3, (16, 16)).astype(np.uint8)
         files = [
             ("x.png", encode_image(rng.integers(0, 256, (16, 16, 3)).astype(np.uint8))),
@@ -381,7 +381,7 @@ def test_the_same_run_gives_the_same_bytes(params: Params, root: Path) -> None:
 def test_the_recipe_is_told_in_words(make_params: Callable[..., Params]) -> None:
     params = make_params()
     assert attention_in_words(params) == (
-        "the class words' cross-attention at step 10, maps of side 16"
+        "the class words' cross-attention at the middle step, maps of side 16"
     )
     assert masks_in_words(params.extract_masks) == (
         "attn2mask: background = 1 - max A - 0.3; refined by a guided filter"
@@ -395,7 +395,7 @@ def test_the_recipe_is_told_in_words(make_params: Callable[..., Params]) -> None
         }
     )
     assert attention_in_words(params) == (
-        "the class words' cross-attention averaged over all 20 steps, maps of all sides"
+        "the class words' cross-attention averaged over all steps, maps of all sides"
     )
     assert masks_in_words(params.extract_masks) == (
         "diffumask: a threshold for each image and class, from 0.35 to 0.54; not refined"
