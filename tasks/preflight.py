@@ -16,7 +16,7 @@ from typing import Any, ParamSpec, TypeVar
 import cyclopts
 
 from storybook.vocabulary import CLASS_NAMES
-from tasks import records
+from tasks import prompt_checks, records
 from tasks.base_models import BaseModel, find_model, model_files, read_model
 from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests, write_atomically
 from tasks.entry import run_stage
@@ -28,10 +28,9 @@ from tasks.labelled_sets import (
     list_pairs,
     some,
 )
-from tasks.lexicon import look_up_all
 from tasks.machine import gpu_facts, gpu_problems, machine_problems
 from tasks.params import InputError, Params, SampleImages
-from tasks.prompts import expand
+from tasks.prompt_sources import prepare
 
 log = logging.getLogger(__name__)
 
@@ -121,8 +120,8 @@ def config_problems(config: str, root: Path) -> list[str]:
     return [f"train_segmenter.config: {config} does not exist; there is {names or 'none'}"]
 
 
-def prompt_problems(params: Params, model: BaseModel) -> list[str]:
-    """Prompts that the text encoder would cut off, by the model's own tokenizer."""
+def prompt_problems(params: Params, model: BaseModel, root: Path) -> list[str]:
+    """What the model's text encoder cannot read of the prompts, by its own tokenizer."""
     from transformers import CLIPTokenizer  # a second to import, and only needed here
 
     folder = model.folder / "tokenizer"
@@ -131,25 +130,18 @@ def prompt_problems(params: Params, model: BaseModel) -> list[str]:
     except Exception as error:  # whatever transformers makes of damaged files
         return [f"sample_images.model: {folder} cannot be loaded: {error}; copy or fetch it again"]
     longest = min(tokenizer.model_max_length, model.text_length)
-    id_of = {row["text"]: row["prompt_id"] for row in expand(params.expand_prompts)}
-    negative = params.expand_prompts.negative_prompt
-    texts = [*id_of, negative]
-    counts = [len(ids) for ids in tokenizer(texts, truncation=False, verbose=False)["input_ids"]]
-    limit = f"the text encoder reads {longest} tokens, start and end included"
-    problems = []
-    if counts.pop() > longest:
-        problems.append(f"expand_prompts.negative_prompt: {limit}; shorten {negative!r}")
-    long = [
-        f'"{text}" ({count} tokens, {id_of[text]})'
-        for text, count in zip(id_of, counts, strict=True)
-        if count > longest
-    ]
-    if long:
-        problems.append(
-            f"expand_prompts.templates: {len(long)} of {len(id_of)} prompts are too long: {limit}; "
-            f"shorten the templates or phrases of {some(long)}"
-        )
-    return problems
+    return prompt_checks.prompt_problems(params.expand_prompts, [tokenizer], longest, root)
+
+
+def texts_record(params: Params, cache: DigestCache, root: Path) -> dict[str, str]:
+    """The digests of the files that prompts are made from; what is no file stands as it is."""
+    section = params.expand_prompts
+    spec = section.lexicon.removeprefix("wordnet:")
+    files = {"classes_file": section.classes_file, "captions": section.captions, "lexicon": spec}
+    return {
+        key: cache.file(root / value) if (root / value).is_file() else value
+        for key, value in files.items()
+    }
 
 
 def run(params: Params, root: Path = Path()) -> None:
@@ -159,7 +151,7 @@ def run(params: Params, root: Path = Path()) -> None:
         InputError: something is wrong; all that was found is listed, and no file was touched.
     """
     problems: list[str] = []
-    entries = _attempt(problems, look_up_all, params.expand_prompts.classes)
+    plan = _attempt(problems, prepare, params.expand_prompts, root)
     model = _attempt(problems, lambda: read_model(find_model(params.sample_images.model, root)))
     if model:
         problems += size_problems(params.sample_images, model)
@@ -185,6 +177,7 @@ def run(params: Params, root: Path = Path()) -> None:
         inputs["model"] = {"pipeline": model.pipeline, "digest": combine(files), "files": files}
         for name, key in keys.items():
             inputs[name] = set_record(params, key, sets[name] or [], cache, root)
+        inputs["texts"] = texts_record(params, cache, root)
         here = Path(__file__).parent
         code = combine(file_digests(here, sorted(here.glob("*.py")), cache))
         cache.save()
@@ -196,8 +189,8 @@ def run(params: Params, root: Path = Path()) -> None:
                 log.info("reading %d labelled images of %s", len(pairs), key)
             faults = check_pairs(pairs, len(params.expand_prompts.classes) + 1)
             problems += [f"{key}: {_set_path(params, key)}: {fault}" for fault in faults]
-        if model and entries:
-            problems += prompt_problems(params, model)
+        if model and plan:
+            problems += prompt_problems(params, model, root)
         problems += gpu_problems(params)
     if problems:
         raise InputError("\n".join(problems))

@@ -96,7 +96,9 @@ def model_folder(tmp_path: Path) -> Path:
         save_file({"weight": np.arange(4, dtype=np.float32)}, folder / name / f"{stem}.safetensors")
     (folder / "scheduler").mkdir()
     (folder / "scheduler/scheduler_config.json").write_text("{}")
-    write_tokenizer(folder / "tokenizer", ("automobile", "picture", "under", "drawing"))
+    classes = ("car", "boat", "tree", "house", "bird", "fish", "dog", "flower")
+    others = ("automobile", "picture", "under", "drawing")
+    write_tokenizer(folder / "tokenizer", (*others, *classes))
     index = {
         "_class_name": "StableDiffusionPipeline",
         "_diffusers_version": "0.42.1",
@@ -109,6 +111,18 @@ def model_folder(tmp_path: Path) -> Path:
     }
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty repository root that finds ``../shared/data`` where this one does."""
+    shared = ROOT / "../shared"
+    if not (shared / "data/lists").is_dir():
+        pytest.skip("needs the lists in ../shared/data, which are no part of the repository")
+    base = tmp_path_factory.mktemp("beside_shared")
+    (base / "root").mkdir()
+    (base / "shared").symlink_to(shared.resolve())
+    return base / "root"
 
 
 TINY_CONFIG = """

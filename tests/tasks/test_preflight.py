@@ -23,7 +23,11 @@ OUTPUTS = {
     "data/inputs/model.json",
     "data/inputs/labelled_set.json",
     "data/inputs/test_set.json",
+    "data/inputs/texts.json",
 }
+
+PAGE_NAMES = ("car", "boat", "tree", "house", "bird", "fish", "dog", "flower")
+"""The words of classes that the model folder's tokenizer knows."""
 
 Make = Callable[..., Params]
 
@@ -53,7 +57,10 @@ def make(make_params: Make) -> Make:
             "train_segmenter.config": "mmseg_configs/storybook/tiny.py",
             "expand_prompts.images_per_class": 5,
             "expand_prompts.templates": ["a {}"],
-            "expand_prompts.two_class_share": 0.0,
+            "expand_prompts.several_share": 0.0,
+            "expand_prompts.classes": [
+                {"name": name, "synonyms": [], "hyponyms": []} for name in PAGE_NAMES
+            ],
         }
         return make_params(fitting | (changes or {}))
 
@@ -82,6 +89,17 @@ def test_outputs_when_all_is_well(make: Make, root: Path) -> None:
     model = written["data/inputs/model.json"]
     assert model["pipeline"] == "StableDiffusionPipeline"
     assert len(model["digest"]) == 64 and len(model["files"]) == 10
+
+
+def test_texts_from_outside_have_their_digest(make: Make, root: Path) -> None:
+    run(make(), root)
+    none = {"classes_file": "none", "captions": "none", "lexicon": "builtin"}
+    assert json.loads((root / "data/inputs/texts.json").read_text()) == none
+    (root / "own/captions.txt").write_text("A dog by a car.\n")
+    run(make({"expand_prompts.captions": "own/captions.txt"}), root)
+    record = json.loads((root / "data/inputs/texts.json").read_text())
+    assert len(record.pop("captions")) == 64
+    assert record == {"classes_file": "none", "lexicon": "builtin"}
 
 
 def test_sets_of_the_graph_have_a_constant_record(make: Make, root: Path) -> None:
@@ -131,8 +149,23 @@ def test_a_failed_check_is_not_remembered_as_passed(make: Make, root: Path) -> N
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a class without a phrase": (
-        {"expand_prompts.classes": ["car", "diningtable"]},
-        "expand_prompts.classes: class 'diningtable' has no phrase",
+        {"expand_prompts.classes": ["car", "zeppelin"]},
+        "expand_prompts.classes: class 'zeppelin' has no phrase",
+    ),
+    "words that the text encoder does not know": (
+        {"expand_prompts.classes": [{"name": name} for name in PAGE_NAMES]},
+        "expand_prompts.classes: class 'flower' has words that the text encoder of "
+        "sample_images.model does not know: 'bloom' (synonym), 'blossom' (synonym), 'daisy' "
+        "(hyponym), 'poppy' (hyponym), 'sunflower' (hyponym); put them under "
+        "expand_prompts.stop_words",
+    ),
+    "captions that are no text": (
+        {"expand_prompts.captions": "own/images/a.png"},
+        "expand_prompts.captions: {root}/own/images/a.png: is not text",
+    ),
+    "a lexicon that is not there": (
+        {"expand_prompts.lexicon": "wordnet:nowhere.xml"},
+        "expand_prompts.lexicon: {root}/nowhere.xml is no file",
     ),
     "a model that is not there": (
         {"sample_images.model": "/no/such/model"},

@@ -32,7 +32,7 @@ def params(**changes: object) -> SampleImages:
 @pytest.fixture(scope="module")
 def rows() -> list[dict]:
     section = load_params(ROOT / "presets/storybook.yaml").expand_prompts
-    section = section.model_copy(update={"images_per_class": 2, "two_class_share": 1.0})
+    section = section.model_copy(update={"images_per_class": 2, "several_share": 1.0})
     return expand(section)[:5]
 
 
