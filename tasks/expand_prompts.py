@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,9 @@ from tasks.progress import progress
 from tasks.prompt_sources import Plan, prepare
 from tasks.prompt_streams import Row
 from tasks.prompts import Tally, class_rows
+
+OFFSETS = 7
+"""The preview begins at one of so many rows of a class, in turn."""
 
 
 def summarise(plan: Plan, tallies: dict[str, Tally]) -> dict[str, Any]:
@@ -81,8 +85,8 @@ def sample(plan: Plan, wanted: int) -> Iterator[Row]:
     chosen = [names[number * len(names) // count] for number in range(count)]
     for number, name in enumerate(chosen):
         share = wanted // count + (number < wanted % count)
-        for row, _ in zip(class_rows(plan, name, Tally()), range(share), strict=False):
-            yield row
+        first = number % OFFSETS  # not of every class its first row, which is a plain one
+        yield from islice(class_rows(plan, name, Tally()), first, first + share)
 
 
 def show_preview(params: Params, wanted: int) -> None:

@@ -1,5 +1,6 @@
 """What several tests of stages need: parameters to change, and a model folder without weights."""
 
+import gzip
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -111,6 +112,30 @@ def model_folder(tmp_path: Path) -> Path:
     }
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
+
+
+@pytest.fixture(scope="session")
+def clip_tokenizer() -> CLIPTokenizer:
+    """The tokenizer of Stable Diffusion 1.x: CLIP's, built from its published merges."""
+    path = ROOT / "../shared/data/lists/bpe_simple_vocab_16e6.txt.gz"
+    if not path.is_file():
+        pytest.skip("needs CLIP's merges in ../shared/data/lists")
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    merges = [tuple(line.split()) for line in lines[1 : 49_152 - 256 - 2 + 1]]
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    alphabet = [chr(byte) for byte in printable] + [chr(256 + n) for n in range(len(others))]
+    symbols = [*alphabet, *(f"{symbol}</w>" for symbol in alphabet)]
+    symbols += ["".join(merge) for merge in merges]
+    return CLIPTokenizer(
+        vocab={symbol: number for number, symbol in enumerate([*symbols, START, END])},
+        merges=merges,
+        unk_token=END,
+        bos_token=START,
+        eos_token=END,
+        pad_token=END,
+        model_max_length=77,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,14 @@
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tasks.params import InputError
+from tasks.params import InputError, load_params
+from tasks.preflight import config_problems
 from tasks.presets import differences, preset_names, use_preset
+from tasks.prompt_checks import prompt_problems
+from tasks.prompts import expand
 
 ROOT = Path(__file__).parents[2]
 STORYBOOK = (ROOT / "presets/storybook.yaml").read_text()
@@ -78,6 +82,70 @@ def test_refuses_a_broken_preset(house: Path) -> None:
     with pytest.raises(InputError, match="images_per_class"):
         use_preset("broken", root=house)
     assert (house / "params.yaml").read_text() == STORYBOOK
+
+
+REAL = {
+    "voc12": 20,
+    "cityscapes": 19,
+    "imagenet_s50": 50,
+    "imagenet_s300": 300,
+    "imagenet_s919": 919,
+}
+
+
+def test_the_presets_are_those_of_the_readme() -> None:
+    assert preset_names(ROOT) == sorted(["storybook", *REAL])
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_preset_expands_for_the_real_tokenizer(
+    name: str, shared_root: Path, clip_tokenizer: Any
+) -> None:
+    """77 tokens, no unknown word, and each phrase is whole tokens of its own."""
+    params = load_params(ROOT / f"presets/{name}.yaml", lists=shared_root)
+    section = params.expand_prompts.model_copy(update={"images_per_class": 8})
+    assert len(section.classes) == REAL[name]
+    assert prompt_problems(section, [clip_tokenizer], 77, shared_root) == []
+    rows = list(expand(section, shared_root))
+    assert len(rows) == 8 * REAL[name]
+    assert len({row["prompt_id"] for row in rows}) == len(rows)
+    texts = [row["text"] for row in rows]
+    encoded = clip_tokenizer(texts, return_offsets_mapping=True)["offset_mapping"]
+    for row, offsets in zip(rows, encoded, strict=True):
+        for place in row["classes"]:
+            inside = [
+                (start, end)
+                for start, end in offsets
+                if start < place["end"] and end > place["start"]
+            ]
+            assert (inside[0][0], inside[-1][1]) == (place["start"], place["end"]), row["text"]
+
+
+def test_storybook_expands() -> None:
+    section = load_params(ROOT / "presets/storybook.yaml").expand_prompts
+    assert len(list(expand(section))) == 8 * section.images_per_class
+
+
+def test_clip_s_tokenizer_is_the_real_one(clip_tokenizer: Any) -> None:
+    """The ids that CLIP's own tests and documentation give for this sentence."""
+    ids = clip_tokenizer("a photo of a cat")["input_ids"]
+    assert ids == [49406, 320, 1125, 539, 320, 2368, 49407]
+
+
+@pytest.mark.parametrize("name", ["imagenet_s50", "imagenet_s919"])
+def test_a_preset_can_be_chosen_before_its_files_are_there(house: Path, name: str) -> None:
+    preset = (ROOT / f"presets/{name}.yaml").read_text()
+    (house / f"presets/{name}.yaml").write_text(preset)
+    use_preset(name, root=house)
+    assert (house / "params.yaml").read_text() == preset
+    with pytest.raises(InputError, match=r"classes_file: .*no such file; the lists of ImageNet-S"):
+        load_params(house / "params.yaml", lists=house)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_network_of_a_real_preset_is_there(name: str) -> None:
+    params = load_params(ROOT / f"presets/{name}.yaml", lists=None)
+    assert config_problems(params.train_segmenter.config, ROOT) == []
 
 
 def test_differences_are_dotted_keys_with_both_values() -> None:
