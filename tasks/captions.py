@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.english import article, plural, words
+from tasks.english import article, listed, plural, words
 from tasks.lexicon import Entry
 from tasks.params import InputError
 from tasks.templates import Filled, upper_first
@@ -15,8 +15,11 @@ from tasks.templates import Filled, upper_first
 AMBIGUOUS = ""
 """Stands for the class of a word that two classes know and neither owns."""
 
-Phrases = dict[tuple[str, ...], tuple[str | None, bool]]
-"""Words of a phrase -> its class (None: no class, a stop word) and whether it is a plural."""
+Phrases = dict[tuple[str, ...], tuple[str | None, bool | None]]
+"""Words of a phrase -> its class (None: no class, a stop word) and whether it is a plural (None:
+singular and plural are the same, as with sheep)."""
+SINGULAR = listed("a an another each her his its my one our that the their this your")
+"""Words before a noun like sheep that make it one of them."""
 
 Claims = dict[tuple[str, ...], set[str]]
 """Words of a phrase -> all classes that know it, whoever has the better claim."""
@@ -106,11 +109,13 @@ def phrase_table(entries: Iterable[Entry], stop_words: Iterable[str] = ()) -> Ph
         for word in entry.words:
             if word.text in entry.taken:
                 continue
-            for text, several in ((word.text, False), (plural(word.text), True)):
+            both = plural(word.text)
+            for text, several in ((word.text, False), (both, True)):
                 key = tuple(part for part, _, _ in words(text))
-                known = table.setdefault(key, (entry.name, several))
+                number = None if both == word.text else several
+                known = table.setdefault(key, (entry.name, number))
                 if known[0] not in (None, entry.name):
-                    table[key] = (AMBIGUOUS, several)
+                    table[key] = (AMBIGUOUS, number)
     return table
 
 
@@ -136,19 +141,31 @@ def find_claims(text: str, table: Claims) -> set[str]:
 
 
 def find_mentions(text: str, table: Phrases) -> tuple[Mention, ...]:
-    """The phrases of a table in a text, whole words only, the longest first: no cat in category."""
-    found, at = [], 0
+    """The phrases of a table in a text: whole words only, the longest first.
+
+    No cat in category. Of two that follow each other the first only tells the second's kind: a
+    sheep dog is no sheep.
+    """
+    found: list[Mention] = []
+    at = 0
     parts = words(text)
     longest = max(map(len, table), default=0)
     while at < len(parts):
         for count in range(min(longest, len(parts) - at), 0, -1):
             hit = table.get(tuple(word for word, _, _ in parts[at : at + count]))
-            if hit is not None:
-                if hit[0] is not None:
-                    start, end = parts[at][1], parts[at + count - 1][2]
-                    found.append(Mention(hit[0], start, end, hit[1]))
-                at += count - 1
-                break
+            if hit is None:
+                continue
+            name, number = hit
+            start, end = parts[at][1], parts[at + count - 1][2]
+            if name is not None:
+                if found and text[found[-1].end : start] == " ":
+                    found.pop()
+                if number is None:
+                    before = {word for word, _, _ in parts[max(at - 3, 0) : at]}
+                    number = not before & SINGULAR
+                found.append(Mention(name, start, end, number))
+            at += count - 1
+            break
         at += 1
     return tuple(found)
 
@@ -159,7 +176,9 @@ def replace_mentions(caption: Caption, word_of: Mapping[str, str]) -> Filled:
     for mention in caption.mentions:
         word = word_of[mention.name]
         text += caption.text[at : mention.start]
-        if mention.is_plural:
+        if mention.start == 0 and caption.text[0].isupper():
+            word = upper_first(plural(word) if mention.is_plural else word)
+        elif mention.is_plural:
             word = plural(word)
         elif match := re.search(r"\b(an?) $", text, re.IGNORECASE):
             shown = f"{article(word)} ".lstrip()

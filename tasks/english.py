@@ -8,23 +8,24 @@ import inflect
 _ENGINE = inflect.engine()
 
 
-def _listed(text: str) -> frozenset[str]:
+def listed(text: str) -> frozenset[str]:
+    """The words of a text as a set."""
     return frozenset(text.split())
 
 
-UNCOUNTABLE = _listed("""
+UNCOUNTABLE = listed("""
     brass broccoli carbonara chocolate consomme corn cream denim dough eggnog espresso fencing flora
     foliage grass gravel greenery guacamole hay ice lotion paper pavement powder rapeseed rice sand
     sauce shrubbery smoke snow spray terrain thatch tissue undergrowth vegetation velvet water wine
     wool
 """)
 """Nouns that take neither a/an nor a plural here; a phrase goes by its last word."""
-PLURAL_ONLY = _listed("""
+PLURAL_ONLY = listed("""
     bars binoculars clothes flip-flops glasses goggles headphones jammies jeans knickers levis
     overalls pajamas pants pj's pyjamas scissors shorts sunglasses tights trousers trunks
 """)
 """Nouns that are plural already."""
-QUANTIFIERS = _listed(
+QUANTIFIERS = listed(
     "both eight few five four many nine seven several six some ten three two various"
 )
 """Words after which a noun is plural."""
