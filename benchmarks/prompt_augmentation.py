@@ -1,8 +1,8 @@
 """What synonyms and hyponyms in the prompts gain: storybook with and without them, three seeds.
 
 Everything else is equal: the number of images, the base model, the training, and the test set,
-which shows all hyponyms. Each cell runs the pipeline up to the evaluation in a temporary clone of the
-committed state. A finished cell is kept under ``.maskloom/benchmarks``, by commit, so that a
+which shows all hyponyms. Each cell runs the pipeline up to the evaluation in a temporary clone of
+the committed state. A finished cell is kept under ``.maskloom/benchmarks``, by commit, so that a
 measurement that was stopped goes on where it was.
 """
 
@@ -71,11 +71,11 @@ def run_cell(words: str, seed: int, quick: bool) -> Row:
     }
 
 
-def finished(commit: str, quick: bool, path: Path = CELLS) -> list[Row]:
+def finished(commit: str, quick: bool) -> list[Row]:
     """The cells that were run at a commit."""
-    if not path.exists():
+    if not CELLS.exists():
         return []
-    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    found = [json.loads(line) for line in CELLS.read_text(encoding="utf-8").splitlines()]
     return [cell["row"] for cell in found if cell["commit"] == commit and cell["quick"] == quick]
 
 

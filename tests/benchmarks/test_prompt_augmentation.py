@@ -20,13 +20,14 @@ def test_cells_differ_in_their_words_alone(quick: bool) -> None:
     assert ("sample_images" in plain) == quick
 
 
-def test_cells_are_kept_by_commit(tmp_path: Path) -> None:
+def test_cells_are_kept_by_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "cells.ndjson"
-    assert finished("abc", True, path) == []
+    monkeypatch.setattr(prompt_augmentation, "CELLS", path)
+    assert finished("abc", True) == []
     cells = [{"commit": commit, "quick": True, "row": ROW} for commit in ("abc", "def")]
     path.write_text("".join(json.dumps(cell) + "\n" for cell in cells))
-    assert finished("abc", True, path) == [ROW]
-    assert finished("abc", False, path) == []
+    assert finished("abc", True) == [ROW]
+    assert finished("abc", False) == []
 
 
 def test_a_stopped_measurement_goes_on(
@@ -41,7 +42,6 @@ def test_a_stopped_measurement_goes_on(
         return ROW | {"words": words, "seed": seed}
 
     monkeypatch.setattr(prompt_augmentation, "CELLS", tmp_path / "cells.ndjson")
-    monkeypatch.setattr(finished, "__defaults__", (tmp_path / "cells.ndjson",))
     monkeypatch.setattr(prompt_augmentation, "run_cell", cell)
     with pytest.raises(KeyboardInterrupt):
         main(quick=True)
