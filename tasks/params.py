@@ -110,6 +110,8 @@ class ExpandPrompts(Section):
     @classmethod
     def _names_alone(cls, value: Any) -> Any:
         if isinstance(value, list | tuple):
+            if not value:
+                raise ValueError("name at least one class, or a list in classes_file")
             return [{"name": item} if isinstance(item, str) else item for item in value]
         return value
 

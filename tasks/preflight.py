@@ -30,7 +30,7 @@ from tasks.labelled_sets import (
 )
 from tasks.machine import gpu_facts, gpu_problems, machine_problems
 from tasks.params import InputError, Params, SampleImages
-from tasks.prompt_sources import prepare
+from tasks.prompt_sources import Plan, prepare
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def config_problems(config: str, root: Path) -> list[str]:
     return [f"train_segmenter.config: {config} does not exist; there is {names or 'none'}"]
 
 
-def prompt_problems(params: Params, model: BaseModel, root: Path) -> list[str]:
+def prompt_problems(plan: Plan, model: BaseModel) -> list[str]:
     """What the model's text encoder cannot read of the prompts, by its own tokenizer."""
     from transformers import CLIPTokenizer  # a second to import, and only needed here
 
@@ -130,7 +130,7 @@ def prompt_problems(params: Params, model: BaseModel, root: Path) -> list[str]:
     except Exception as error:  # whatever transformers makes of damaged files
         return [f"sample_images.model: {folder} cannot be loaded: {error}; copy or fetch it again"]
     longest = min(tokenizer.model_max_length, model.text_length)
-    return prompt_checks.prompt_problems(params.expand_prompts, [tokenizer], longest, root)
+    return prompt_checks.prompt_problems(plan, [tokenizer], longest)
 
 
 def texts_record(params: Params, cache: DigestCache, root: Path) -> dict[str, str]:
@@ -190,7 +190,7 @@ def run(params: Params, root: Path = Path()) -> None:
             faults = check_pairs(pairs, len(params.expand_prompts.classes) + 1)
             problems += [f"{key}: {_set_path(params, key)}: {fault}" for fault in faults]
         if model and plan:
-            problems += prompt_problems(params, model, root)
+            problems += prompt_problems(plan, model)
         problems += gpu_problems(params)
     if problems:
         raise InputError("\n".join(problems))

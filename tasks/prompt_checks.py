@@ -7,13 +7,11 @@ thousands.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from tasks.labelled_sets import SHOWN, some
-from tasks.params import ExpandPrompts
 from tasks.progress import progress
-from tasks.prompt_sources import Plan, prepare
+from tasks.prompt_sources import Plan
 from tasks.prompts import Tally, class_rows
 from tasks.records import ROW_GROUP, batched
 
@@ -113,19 +111,13 @@ class Faulty:
             self.first.append(prompt)
 
 
-def prompt_problems(
-    section: ExpandPrompts, tokenizers: Sequence[Any], longest: int, root: Path
-) -> list[str]:
+def prompt_problems(plan: Plan, tokenizers: Sequence[Any], longest: int) -> list[str]:
     """All that is wrong with the prompts for a model's text encoders.
 
     Args:
         tokenizers: one for each text encoder.
         longest: tokens that they read, start and end included.
-
-    Raises:
-        InputError: as `prepare`.
     """
-    plan = prepare(section, root)
     problems = [fault for tokenizer in tokenizers for fault in word_problems(tokenizer, plan)]
     return problems + text_problems(tokenizers, longest, plan)
 

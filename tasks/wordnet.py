@@ -27,6 +27,7 @@ from tasks.progress import Advance, progress
 logging.getLogger("wn").setLevel(logging.WARNING)  # it names its database at every step
 
 STORE = Path(".maskloom/wordnet")
+INDEX = "index.json"
 NOUN = "n"
 
 _OFFENSIVE = re.compile(
@@ -53,13 +54,15 @@ class WordNet:
         self.title = f"the lexicon {spec}"
         path = root / spec
         if path.is_file():
-            folder = _build(path, root)
-            index = folder / "index.json"
+            self._folder = _build(path, root)
         else:
-            folder = Path(wn.config.data_directory)
-            index = root / STORE / f"{re.sub(r'[^A-Za-z0-9.-]', '-', spec)}.json"
-        wn.config.data_directory = folder
-        self._folder, self._nouns = folder, _open(spec, path, folder)
+            self._folder = Path(os.environ.get("WN_DATA_DIR") or Path.home() / ".wn_data")
+        wn.config.data_directory = self._folder
+        self._nouns = _open(spec, path, self._folder)
+        index = self._folder / INDEX
+        if not path.is_file():  # that folder is the user's
+            (lexicon,) = self._nouns.lexicons()
+            index = root / STORE / f"{lexicon.id}-{lexicon.version}.json"
         if not index.exists():
             _write_index(self._nouns, index)
         self._own_id: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))
@@ -209,7 +212,7 @@ def _build(path: Path, root: Path) -> Path:
             f"expand_prompts.lexicon: {path} cannot be read as WN-LMF: {error}; give the XML file "
             "of a wordnet, also compressed"
         ) from None
-    _write_index(wn.Wordnet("*", expand=""), unfinished / "index.json")
+    _write_index(wn.Wordnet("*", expand=""), unfinished / INDEX)
     unfinished.replace(folder)
     return folder
 

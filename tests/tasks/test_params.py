@@ -97,7 +97,7 @@ RULES: list[tuple[str, Any, str]] = [
     ("render_storybook__domain", "pages", "'page', 'street' or 'none', not 'pages'"),
     ("render_storybook__train", 0, "greater than or equal to 1, not 0"),
     ("render_storybook__seed", -1, "greater than or equal to 0, not -1"),
-    ("expand_prompts__classes", [], "at least 1 item"),
+    ("expand_prompts__classes", [], "name at least one class, or a list in classes_file"),
     ("expand_prompts__classes", [""], "at least 1 character"),
     ("expand_prompts__classes", [f"c{n}" for n in range(255)], "at most 254 items"),
     ("expand_prompts__classes", ["car", "boat", "car"], "each class name stands once; twice: car"),

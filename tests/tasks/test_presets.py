@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
-from tasks.params import InputError, load_params
+from tasks.class_lists import read_class_list
+from tasks.params import ClassPhrases, InputError, SourceShares, load_params
 from tasks.preflight import config_problems
 from tasks.presets import differences, preset_names, use_preset
 from tasks.prompt_checks import prompt_problems
-from tasks.prompts import expand
+from tasks.prompt_sources import prepare
+from tasks.prompts import Tally, class_rows, expand
 
 ROOT = Path(__file__).parents[2]
 STORYBOOK = (ROOT / "presets/storybook.yaml").read_text()
@@ -105,7 +107,7 @@ def test_a_real_preset_expands_for_the_real_tokenizer(
     params = load_params(ROOT / f"presets/{name}.yaml", lists=shared_root)
     section = params.expand_prompts.model_copy(update={"images_per_class": 8})
     assert len(section.classes) == REAL[name]
-    assert prompt_problems(section, [clip_tokenizer], 77, shared_root) == []
+    assert prompt_problems(prepare(section, shared_root), [clip_tokenizer], 77) == []
     rows = list(expand(section, shared_root))
     assert len(rows) == 8 * REAL[name]
     assert len({row["prompt_id"] for row in rows}) == len(rows)
@@ -119,6 +121,43 @@ def test_a_real_preset_expands_for_the_real_tokenizer(
                 if start < place["end"] and end > place["start"]
             ]
             assert (inside[0][0], inside[-1][1]) == (place["start"], place["end"]), row["text"]
+
+
+def test_imagenet_s_expands_from_a_list_of_wnids_alone(shared_root: Path) -> None:
+    params = load_params(ROOT / "presets/imagenet_s50.yaml", lists=None).expand_prompts
+    listed = read_class_list(shared_root / "../shared/data/lists/ImageNetS_categories_im50.txt")
+    classes = tuple(ClassPhrases.model_validate(item) for item in listed)
+    section = params.model_copy(update={"classes": classes, "images_per_class": 2})
+    rows = list(expand(section, shared_root))
+    assert len(rows) == 100
+    first = rows[0]["classes"][0]
+    assert (first["name"], first["phrase"], first["synset"]) == (
+        "n01443537",
+        "goldfish",
+        "n01443537",
+    )
+
+
+def test_human_captions_expand_for_the_real_tokenizer(
+    shared_root: Path, clip_tokenizer: Any
+) -> None:
+    section = load_params(ROOT / "presets/voc12.yaml").expand_prompts
+    changes = {
+        "captions": "../shared/data/captions/voc_human_captions.json",
+        "sources": SourceShares(templates=0.2, captions=0.5, classes_appended=0.3),
+        "pairs": "captions",
+        "images_per_class": 50,
+    }
+    plan = prepare(section.model_copy(update=changes), shared_root)
+    assert prompt_problems(plan, [clip_tokenizer], 77) == []
+    rows = [row for name in ("cat", "dog", "sofa") for row in class_rows(plan, name, Tally())]
+    for row in rows:
+        for place in row["classes"]:
+            assert row["text"][place["start"] : place["end"]] == place["phrase"]
+    sources = [row["source"] for row in rows]
+    assert [sources.count(source) for source in ("captions", "classes_appended")] == [75, 45]
+    beside = {each["name"] for row in rows for each in row["classes"] if row["caption_id"]}
+    assert {"cat", "dog", "sofa", "person"} <= beside
 
 
 def test_storybook_expands() -> None:

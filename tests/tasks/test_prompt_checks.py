@@ -16,6 +16,7 @@ from tasks.builtin_lexicon import BuiltinLexicon
 from tasks.lexicon import look_up
 from tasks.params import ExpandPrompts, Params, load_params
 from tasks.prompt_checks import prompt_problems, unknown_words
+from tasks.prompt_sources import prepare
 
 ROOT = Path(__file__).parents[2]
 STORYBOOK = CLIPTokenizer.from_pretrained(ROOT / "models/storybook-sd/tokenizer")
@@ -40,7 +41,7 @@ def test_every_storybook_word_is_known() -> None:
     ]
     assert len(texts) == 8 + 5 + 24
     assert [text for text in texts if unknown_words(STORYBOOK, text)] == []
-    assert prompt_problems(preset, [STORYBOOK], 20, ROOT) == []
+    assert prompt_problems(prepare(preset), [STORYBOOK], 20) == []
 
 
 @pytest.mark.parametrize("word", ["hatchback", "sunfish", "boathouse", "mouse", "zeppelin"])
@@ -59,7 +60,7 @@ def test_an_unknown_token_is_unknown_in_any_vocabulary() -> None:
 
 def test_words_that_another_class_takes_are_not_asked_for(section: Any) -> None:
     classes = [{"name": "dog", "hyponyms": ["poodle", "cat"]}, {"name": "x", "phrases": ["cat"]}]
-    (problem,) = prompt_problems(section(classes=classes), [STORYBOOK], 20, ROOT)
+    (problem,) = prompt_problems(prepare(section(classes=classes)), [STORYBOOK], 20)
     assert "class 'x' has words" in problem
 
 
@@ -73,14 +74,14 @@ def test_prompts_that_are_too_long_are_counted_and_named(section: Any, tmp_path:
         shares={"plain": 1.0, "synonym": 0.0, "hyponym": 0.0},
         several_share=0.0,
     )
-    templates, captions = prompt_problems(asked, [STORYBOOK], 20, tmp_path)
+    templates, captions = prompt_problems(prepare(asked, tmp_path), [STORYBOOK], 20)
     limit = "the text encoder reads 20 tokens, start and end included"
     assert captions.startswith(f"expand_prompts.captions: 10 of 40 prompts are too long: {limit}")
     assert 'phrases of "a car on a road on a road' in captions and "(28 tokens, " in captions
     assert templates.startswith("expand_prompts.templates: ")
 
 
-def test_two_tokenizers_must_agree(section: Any, tmp_path: Path) -> None:
+def test_two_tokenizers_must_agree(section: Any) -> None:
     class Shifted:
         """A tokenizer that ends every first word one letter early."""
 
@@ -95,7 +96,7 @@ def test_two_tokenizers_must_agree(section: Any, tmp_path: Path) -> None:
 
         unk_token_id = STORYBOOK.unk_token_id
 
-    (problem,) = prompt_problems(section(), [STORYBOOK, Shifted()], 20, tmp_path)
+    (problem,) = prompt_problems(prepare(section()), [STORYBOOK, Shifted()], 20)
     assert problem.startswith("sample_images.model: its two tokenizers split 160 of 160 prompts")
 
 
@@ -106,5 +107,5 @@ def test_texts_are_counted_in_parts(section: Any, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(
         prompt_checks, "_offsets", lambda t, texts: asked.append(len(texts)) or offsets(t, texts)
     )
-    assert prompt_problems(section(), [STORYBOOK], 20, ROOT) == []
+    assert prompt_problems(prepare(section()), [STORYBOOK], 20) == []
     assert asked[0] == 1 and len(asked) == 1 + 4 and max(asked) <= 50

@@ -91,10 +91,25 @@ def test_the_database_is_made_once_and_stays_out_of_the_home(tmp_path: Path) -> 
 def test_a_missing_lexicon_comes_with_the_command_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("wn.config.data_directory", tmp_path / "nothing")
+    monkeypatch.setenv("WN_DATA_DIR", str(tmp_path / "nothing"))
     with pytest.raises(InputError, match=r"get the lexicon once with `python -m wn download oewn:"):
         WordNet("oewn:2024", tmp_path)
-    assert not (tmp_path / "nothing/wn.db").exists()
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_lexicon_that_was_downloaded_goes_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `python -m wn download` leaves: a database in wn's own folder."""
+    environment = {**os.environ, "WN_DATA_DIR": str(tmp_path / "wn")}
+    (tmp_path / "wn").mkdir()
+    code = f"import wn; wn.add({str(TINY)!r}, progress_handler=None)"
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    monkeypatch.setenv("WN_DATA_DIR", str(tmp_path / "wn"))
+    lexicon = WordNet("tiny:1", tmp_path)
+    assert lexicon.words(DOG, "dog", 1)[2] == Word("poodle", "hyponym", 1, "n02113335")
+    with pytest.raises(InputError, match="download tiny:2"):
+        WordNet("tiny:2", tmp_path)
 
 
 def test_a_file_that_is_no_wordnet_leaves_nothing_behind(tmp_path: Path) -> None:
