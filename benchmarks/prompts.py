@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -92,7 +93,10 @@ def main(
         Bar.at_most("ids that stand twice", twice, 0),
         Bar.at_most("different files of three runs", len(digests), 1),
     ]
-    ran = what_ran(preset=preset, images_per_class=images, rounds=len(HASH_SEEDS))
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("wn", "inflect", "pyarrow"))
+    ran = what_ran(
+        preset=preset, images_per_class=images, rounds=len(HASH_SEEDS), libraries=libraries
+    )
     finish("prompts", ran, rows, bars, None if quick else RESULTS)
 
 

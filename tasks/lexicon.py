@@ -117,7 +117,8 @@ def look_up(item: ClassPhrases, lexicon: Lexicon, depth: int, stop: Iterable[str
             part = [word for word in known if word.relation == relation]
             part = [w for w in part if relation == "plain" or normalise(w.text) not in stopped]
         else:
-            unknown = Word("", relation, int(relation == "hyponym"), "")
+            kind = relation == "hyponym"
+            unknown = Word("", relation, int(kind), "" if kind else synset)
             part = [
                 replace(by_text.get((relation, normalise(text)), unknown), text=text.strip())
                 for text in texts

@@ -45,7 +45,8 @@ class Weighted(Generic[T]):
         return cls(tuple(weights), tuple(accumulate(weights.values())))
 
     def draw(self, rng: Random) -> T:
-        return self.items[bisect(self.cumulative, rng.random() * self.cumulative[-1])]
+        place = rng.random() * self.cumulative[-1]
+        return self.items[bisect(self.cumulative, place, hi=len(self.items) - 1)]
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,13 @@ class Source:
     partners: Weighted[str]
     captions: tuple[Caption, ...]
     owned: frozenset[str]
+
+    def beside(self, relation: Relation) -> Weighted[Word]:
+        """The words for this class in another's prompt: plain ones where it has no others left."""
+        words = self.words.get(relation)
+        if words is None or all(word.text in self.entry.taken for word in words.items):
+            return self.words["plain"]
+        return words
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,7 @@ def draw_named(
     """A word for each class beside the row's own, of the same relation where the class has one."""
     named = [(source.entry.name, own)]
     for name in names:
-        words = plan.sources[name].words
-        named.append((name, words.get(relation, words["plain"]).draw(rng)))
+        named.append((name, plan.sources[name].beside(relation).draw(rng)))
     return named
 
 

@@ -12,9 +12,12 @@ from itertools import count, islice
 from pathlib import Path
 
 from tasks.english import normalise
-from tasks.params import ExpandPrompts
+from tasks.params import ExpandPrompts, InputError
 from tasks.prompt_sources import Plan, Source, prepare
 from tasks.prompt_streams import Drawn, Key, Row, caption_rows, template_rows
+
+MOST_IN_VAIN = 100_000
+"""Draws in a row that belong to other classes before a class is given up."""
 
 
 @dataclass
@@ -50,10 +53,11 @@ class Tally:
 
 
 class Stream:
-    """The rows of a stream, counting how many of the first ``claimed`` another class takes."""
+    """The rows of a class's stream, counting how many of the first ``claimed`` others take."""
 
-    def __init__(self, rows: Iterator[Drawn], claimed: int) -> None:
-        self._rows, self._left, self._withdrawn = rows, claimed, 0
+    def __init__(self, name: str, rows: Iterator[Drawn], claimed: int) -> None:
+        self._name, self._rows, self._left = name, rows, claimed
+        self._withdrawn = self._in_vain = 0
 
     def __iter__(self) -> "Stream":
         return self
@@ -63,6 +67,12 @@ class Stream:
         if self._left > 0:
             self._left -= 1
             self._withdrawn += not drawn.mine
+        self._in_vain = 0 if drawn.mine else self._in_vain + 1
+        if self._in_vain == MOST_IN_VAIN:
+            raise InputError(
+                f"expand_prompts: {MOST_IN_VAIN} prompts of class {self._name!r} in a row name "
+                "words of other classes: give it more words of its own, or raise depth_weight"
+            )
         return drawn
 
     def settle(self) -> int:
@@ -116,6 +126,7 @@ def class_rows(plan: Plan, name: str, tally: Tally) -> Iterator[Row]:
     shares = stream_shares(section, source, claimed=False)
     streams = {
         key: Stream(
+            name,
             template_rows(plan, source, key[1])
             if key[0] == "templates"
             else caption_rows(plan, source, key),

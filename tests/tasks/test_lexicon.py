@@ -101,6 +101,8 @@ def test_an_ambiguous_class_lists_its_senses(tmp_path: Path) -> None:
 def test_a_pinned_sense_decides(wordnet: Lexicon) -> None:
     entry = look_up(ClassPhrases(name="crane", sense="n03126707"), wordnet, 9, ())
     assert entry.words == (Word("crane", "plain", 0, "n03126707"),)
+    digger = ClassPhrases(name="crane", sense="n03126707", phrases=("digger",))
+    assert look_up(digger, wordnet, 9, ()).words == (Word("digger", "plain", 0, "n03126707"),)
 
 
 def test_a_sense_that_is_unknown_is_told_with_the_known_ones(tmp_path: Path) -> None:

@@ -4,15 +4,18 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tasks import prompts
 from tasks.english import normalise
+from tasks.lexicon import Word
 from tasks.params import ExpandPrompts, InputError
-from tasks.prompt_sources import prepare
+from tasks.prompt_sources import Weighted, prepare
 from tasks.prompt_streams import Row
 from tasks.prompts import Tally, class_rows, expand, interleave
 
@@ -228,6 +231,46 @@ def test_rows_whose_word_became_a_class_are_withdrawn_and_replaced() -> None:
     assert ids.isdisjoint(row["prompt_id"] for row in gone)
     assert tally.withdrawn == len(gone)
     assert len(after) == 60
+
+
+def test_a_class_without_words_left_stands_plainly_beside_others() -> None:
+    """All animals here but cranes are dogs: beside a sofa's kind stands "animal"."""
+    animal = {"name": "animal", "hyponyms": ["dog", "poodle"]}
+    sofa = {"name": "sofa", "hyponyms": ["sofa bed"]}
+    asked = {
+        "lexicon": f"wordnet:{TINY}",
+        "classes": [animal, sofa, "dog"],
+        "pairs": [["animal", "sofa"]],
+        "several_share": 1.0,
+        "shares": {"plain": 0.0, "synonym": 0.0, "hyponym": 1.0},
+    }
+    rows, _ = rows_of("sofa", section(**asked))
+    assert {tuple(each["phrase"] for each in row["classes"]) for row in rows} <= {
+        ("sofa bed", "animal"),
+        ("sofa beds", "animal"),
+    }
+
+
+def test_a_class_whose_words_are_as_good_as_lost_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One word in a million is its own: the deepest."""
+    monkeypatch.setattr(prompts, "MOST_IN_VAIN", 50)
+    asked = section(
+        lexicon=f"wordnet:{TINY}",
+        classes=["animal", "dog"],
+        shares={"plain": 0.0, "synonym": 0.0, "hyponym": 1.0},
+    )
+    plan = prepare(asked)
+    animal = plan.sources["animal"]
+    spare = Word("amoeba", "hyponym", 9, "")
+    entry = replace(animal.entry, words=(*animal.entry.words, spare))
+    weights = dict.fromkeys(animal.words["hyponym"].items, 1.0) | {spare: 1e-6}
+    lost = Weighted.of(weights)
+    source = replace(animal, entry=entry, words=animal.words | {"hyponym": lost})
+    plan = replace(plan, sources=plan.sources | {"animal": source})
+    with pytest.raises(InputError, match="50 prompts of class 'animal' in a row name words of"):
+        list(class_rows(plan, "animal", Tally()))
 
 
 def test_a_caption_that_a_new_class_mentions_goes_to_it(tmp_path: Path) -> None:
