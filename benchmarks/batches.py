@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tasks.attention import TokenColumns
 from tasks.phrases import phrase_columns
-from tasks.prompts import compose
+from tasks.templates import fill, parse
 
 STORYBOOK = Path(__file__).parents[1] / "models/storybook-sd"
 PAIRS = [("car", "boat"), ("tree", "house"), ("bird", "fish"), ("dog", "flower")]
@@ -83,9 +83,8 @@ def storybook_batch(device: str, images: int, steps: int) -> Batch:
     texts, columns = [], []
     for number in range(images):
         pair = PAIRS[number % len(PAIRS)]
-        text, classes = compose("a {} on grass", [(name, name, "plain") for name in pair])
+        text, spans = fill(parse("a {} on grass"), pair)
         texts.append(text)
-        spans = [(item["start"], item["end"]) for item in classes]
         columns.append(phrase_columns(pipeline.tokenizer, text, spans))
     return Batch(
         model="storybook",

@@ -90,7 +90,7 @@ def sample(params: Params, per_class: int, seed: int) -> list[Sampled]:
     """Images of ``per_class`` prompts for each class, with all that any method reads."""
     section = params.sample_images
     prompts = params.expand_prompts.model_copy(update={"images_per_class": per_class, "seed": seed})
-    rows = expand(prompts)
+    rows = list(expand(prompts))
     pipeline = load_pipeline(section, "cpu")
     samples: list[Sampled] = []
     with progress(f"sampling, seed {seed}", len(rows), "images") as advance:

@@ -1,7 +1,7 @@
 """Stage ``filter_masks``: scores to verdicts. Every sample keeps its row, with the reason.
 
-Also splits the kept samples: those of one prompt lie on one side, so that the held-out part holds
-no twin of a training image.
+Also splits the kept samples: those of one text lie on one side, so that the held-out part holds no
+twin of a training image.
 """
 
 import shutil
@@ -48,9 +48,9 @@ def judge(classes: list[Row], section: FilterMasks) -> tuple[str, str]:
     return "", ""
 
 
-def split_of(prompt_id: str, section: FilterMasks) -> str:
-    """``val`` for a share ``val_share`` of the prompts, by hash, else ``train``."""
-    place = records.content_seed("split", section.seed, prompt_id) / 2**63
+def split_of(text: str, section: FilterMasks) -> str:
+    """``val`` for a share ``val_share`` of the prompts' texts, by hash, else ``train``."""
+    place = records.content_seed("split", section.seed, text) / 2**63
     return "val" if place < section.val_share else "train"
 
 
@@ -77,7 +77,7 @@ def decide(
                 "kept": not rule,
                 "rule": rule,
                 "reason": reason,
-                "split": "" if rule else split_of(sample["prompt_id"], section),
+                "split": "" if rule else split_of(text_of[sample["prompt_id"]], section),
                 "image": image.uri,
                 "attention": attention.uri,
                 "label": label.uri,

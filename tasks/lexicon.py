@@ -1,12 +1,44 @@
-"""What a class can be called: its phrases, its synonyms and its hyponyms.
+"""What a class can be called: its words with relation, depth and synset, and whose they are.
 
-The built-in lexicon is a small curated table; senses are those of WordNet 3.0, whose synset ids
-stand beside the classes.
+A lexicon is a source of senses and words (`Lexicon`): the built-in table, or a WordNet. Which sense
+of a name is meant is never guessed: it is the only one, or it is pinned in the parameters.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, Protocol
 
-from tasks.params import ClassPhrases, InputError
+from tasks.english import normalise
+from tasks.params import ClassPhrases, ExpandPrompts, InputError
+
+Relation = Literal["plain", "synonym", "hyponym"]
+RELATIONS: tuple[Relation, ...] = ("plain", "synonym", "hyponym")
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word or phrase for a class.
+
+    Attributes:
+        text: the word, in the singular.
+        relation: the class's own name, another word for the same, or a kind of it.
+        depth: levels below the class in the lexicon; 0 for its names and synonyms.
+        synset: what the word means, such as n02958343 of WordNet 3.0; "" where nobody said.
+    """
+
+    text: str
+    relation: Relation
+    depth: int
+    synset: str
+
+
+@dataclass(frozen=True)
+class Sense:
+    """A meaning of a name: its synset and definition."""
+
+    synset: str
+    definition: str
 
 
 @dataclass(frozen=True)
@@ -14,76 +46,193 @@ class Entry:
     """The words of one class.
 
     Attributes:
-        phrases: what the class is plainly called, at least one.
-        synonyms: other words for the very same thing.
-        hyponyms: words for kinds of it.
+        name: the class.
+        synset: what it means; "" for a class whose words are all given.
+        words: all its words, whether or not another class of the set has a better claim.
+        kinds: the synsets below the class, at any depth.
+        taken: words that are not used because they belong to another class: text -> that class.
     """
 
     name: str
-    phrases: tuple[str, ...]
-    synonyms: tuple[str, ...]
-    hyponyms: tuple[str, ...]
+    synset: str
+    words: tuple[Word, ...]
+    kinds: frozenset[str] = frozenset()
+    taken: Mapping[str, str] = field(default_factory=dict)
+
+    def of(self, relation: Relation) -> tuple[Word, ...]:
+        """The words of a relation, taken ones included."""
+        return tuple(word for word in self.words if word.relation == relation)
 
 
-BUILTIN: dict[str, Entry] = {
-    entry.name: entry
-    for entry in (
-        Entry("car", ("car",), ("auto", "automobile"), ("sedan", "minivan", "convertible")),
-        Entry("boat", ("boat",), (), ("sailboat", "steamboat", "canoe")),
-        Entry("tree", ("tree",), (), ("oak", "pine", "palm")),
-        Entry("house", ("house",), (), ("cottage", "mansion", "chalet")),
-        Entry("bird", ("bird",), (), ("duck", "owl", "penguin")),
-        Entry("fish", ("fish",), (), ("goldfish", "shark", "puffer")),
-        Entry("dog", ("dog",), ("domestic dog",), ("dachshund", "poodle", "dalmatian")),
-        Entry("flower", ("flower",), ("bloom", "blossom"), ("daisy", "sunflower", "poppy")),
-    )
-}
-"""Class name -> its words."""
+class Lexicon(Protocol):
+    """A source of words."""
+
+    @property
+    def title(self) -> str:
+        """How messages call it."""
+
+    def senses(self, name: str) -> list[Sense]:
+        """What a name can mean; none where it is unknown."""
+
+    def sense(self, synset: str) -> Sense | None:
+        """A synset by its id; None where it is unknown."""
+
+    def words(self, synset: str, name: str, depth: int) -> list[Word]:
+        """The words of a synset whose class is called ``name``, hyponyms down to ``depth``."""
+
+    def kinds(self, synset: str) -> frozenset[str]:
+        """The synsets below a synset, at any depth."""
 
 
-def look_up(item: ClassPhrases) -> Entry:
-    """The words of a class: what the parameters give, else what the built-in lexicon knows.
+def open_lexicon(spec: str, root: Path) -> Lexicon:
+    """The lexicon that ``expand_prompts.lexicon`` names.
 
     Raises:
-        InputError: neither gives a phrase.
+        InputError: it is missing or damaged.
     """
-    known = BUILTIN.get(item.name)
-    if known is None and item.phrases is None:
+    if spec == "builtin":
+        from tasks.builtin_lexicon import BuiltinLexicon
+
+        return BuiltinLexicon()
+    from tasks.wordnet import WordNet  # brings a database along, and only needed here
+
+    return WordNet(spec.partition(":")[2], root)
+
+
+def look_up(item: ClassPhrases, lexicon: Lexicon, depth: int, stop: Iterable[str]) -> Entry:
+    """The words of a class: what the parameters give, else what the lexicon knows.
+
+    Raises:
+        InputError: the class has no phrase, or its name means several things and none is pinned.
+    """
+    synset = _pin(item, lexicon)
+    known = lexicon.words(synset, item.name, depth) if synset else []
+    by_text = {(word.relation, normalise(word.text)): word for word in known}
+    stopped = {normalise(word) for word in stop}
+    chosen: list[Word] = []
+    given = {"plain": item.phrases, "synonym": item.synonyms, "hyponym": item.hyponyms}
+    for relation in RELATIONS:
+        texts = given[relation]
+        if texts is None:
+            part = [word for word in known if word.relation == relation]
+            part = [w for w in part if relation == "plain" or normalise(w.text) not in stopped]
+        else:
+            kind = relation == "hyponym"
+            unknown = Word("", relation, int(kind), "" if kind else synset)
+            part = [
+                replace(by_text.get((relation, normalise(text)), unknown), text=text.strip())
+                for text in texts
+                if text.strip()
+            ]
+        chosen += part
+    distinct = {normalise(word.text): word for word in reversed(chosen)}  # the first one stays
+    words = tuple(word for word in chosen if distinct[normalise(word.text)] is word)
+    return Entry(item.name, synset, words, lexicon.kinds(synset) if synset else frozenset())
+
+
+def _pin(item: ClassPhrases, lexicon: Lexicon) -> str:
+    """The synset that a class means; "" where all its words are given and no sense is."""
+    where = f"expand_prompts.classes: class {item.name!r}"
+    senses = lexicon.senses(item.name)
+    if item.sense is not None:
+        if lexicon.sense(item.sense) is None:
+            raise InputError(
+                f"{where}: {lexicon.title} does not know the sense {item.sense}"
+                + _candidates(senses, f"; of {item.name!r} it knows")
+            )
+        return item.sense
+    if item.phrases is not None and (
+        not senses or (item.synonyms is not None and item.hyponyms is not None)
+    ):
+        return senses[0].synset if len(senses) == 1 else ""
+    if not senses:
         raise InputError(
-            f"expand_prompts.classes: class {item.name!r} has no phrase: the built-in lexicon does "
-            f"not know it (it knows {', '.join(BUILTIN)}); write "
-            f"{{name: {item.name}, phrases: [...]}}"
+            f"{where} has no phrase: {lexicon.title} does not know it; write "
+            f"{{name: {item.name}, phrases: [...]}}, or pin a sense it knows with "
+            f"{{name: {item.name}, sense: n...}}"
         )
-    base = known or Entry(item.name, (), (), ())
-    return Entry(
-        name=item.name,
-        phrases=base.phrases if item.phrases is None else item.phrases,
-        synonyms=base.synonyms if item.synonyms is None else item.synonyms,
-        hyponyms=base.hyponyms if item.hyponyms is None else item.hyponyms,
+    if len(senses) > 1:
+        raise InputError(
+            f"{where} can mean several things; pin one, such as "
+            f"{{name: {item.name}, sense: {senses[0].synset}}}"
+            + _candidates(senses, f"; {lexicon.title} knows")
+        )
+    return senses[0].synset
+
+
+def _candidates(senses: list[Sense], heading: str) -> str:
+    return (
+        "".join([heading, *(f"\n    {one.synset}  {one.definition}" for one in senses)])
+        if senses
+        else ""
     )
 
 
-def look_up_all(items: tuple[ClassPhrases, ...]) -> list[Entry]:
-    """All classes' words.
+def look_up_all(section: ExpandPrompts, root: Path = Path()) -> list[Entry]:
+    """All classes' words, each with the words of it that other classes take.
 
     Raises:
-        InputError: a class has no phrase, or one word names two classes; all are listed.
+        InputError: a class has no phrase or no clear sense, or two share a phrase; all are listed.
     """
+    lexicon = open_lexicon(section.lexicon, root)
     entries, problems = [], []
-    for item in items:
+    for item in section.classes:
         try:
-            entries.append(look_up(item))
+            entries.append(look_up(item, lexicon, section.hyponym_depth, section.stop_words))
         except InputError as error:
             problems.append(str(error))
     owner: dict[str, str] = {}
     for entry in entries:
-        for word in dict.fromkeys(entry.phrases + entry.synonyms + entry.hyponyms):
-            if owner.setdefault(word, entry.name) != entry.name:
+        for word in entry.of("plain"):
+            other = owner.setdefault(normalise(word.text), entry.name)
+            if other != entry.name:
                 problems.append(
-                    f"expand_prompts.classes: {word!r} names both {owner[word]!r} and "
-                    f"{entry.name!r}; its masks would be labelled wrongly: drop it from one, by "
-                    "giving that class's synonyms or hyponyms in full"
+                    f"expand_prompts.classes: the phrase {word.text!r} names both {other!r} and "
+                    f"{entry.name!r}; its masks would be labelled wrongly: give one of them other "
+                    f"phrases, {{name: {entry.name}, phrases: [...]}}"
                 )
     if problems:
         raise InputError("\n".join(problems))
-    return entries
+    return assign(entries)
+
+
+def assign(entries: list[Entry]) -> list[Entry]:
+    """Find the words that belong to another class of the set.
+
+    A hyponym is another class's when it is that class or lies below it, unless that class is the
+    wider one of the two: a poodle is a dog's and not an animal's. A text that two classes know goes
+    to the one whose own name it is, else to neither.
+    """
+    users: dict[str, list[tuple[Entry, Word]]] = {}
+    holders: dict[str, list[Entry]] = {}
+    for entry in entries:
+        for word in entry.words:
+            users.setdefault(normalise(word.text), []).append((entry, word))
+        for synset in {entry.synset, *entry.kinds} - {""}:
+            holders.setdefault(synset, []).append(entry)
+    result = []
+    for entry in entries:
+        taken: dict[str, str] = {}
+        for word in entry.words:
+            if word.relation == "plain":
+                continue
+            closer = [
+                other
+                for other in (holders.get(word.synset, []) if word.relation == "hyponym" else [])
+                if other is not entry and entry.synset not in other.kinds
+            ]
+            closer += [
+                other
+                for other, use in users[normalise(word.text)]
+                if other is not entry
+                and (use.relation == "plain" or not _above(other, entry, use, word))
+            ]
+            if closer:
+                taken[word.text] = closer[0].name
+        result.append(replace(entry, taken=taken))
+    return result
+
+
+def _above(other: Entry, entry: Entry, use: Word, word: Word) -> bool:
+    """Whether ``other`` is the wider class and means the same by the word."""
+    return entry.synset in other.kinds and use.synset == word.synset

@@ -21,6 +21,8 @@ from pydantic import (
     model_validator,
 )
 
+from tasks.class_lists import read_class_list
+
 Share = Annotated[float, Field(ge=0, le=1)]
 """A part of a whole, 0..1."""
 
@@ -46,9 +48,10 @@ class RenderStorybook(Section):
 
 
 class ClassPhrases(Section):
-    """A class to segment and the words for it."""
+    """A class to segment, what is meant by it, and the words for it."""
 
     name: str = Field(min_length=1)
+    sense: str | None = None
     phrases: tuple[str, ...] | None = None
     synonyms: tuple[str, ...] | None = None
     hyponyms: tuple[str, ...] | None = None
@@ -76,15 +79,38 @@ class PromptShares(Section):
         return self
 
 
+class SourceShares(Section):
+    """Shares of prompts by where their sentence comes from; they add up to 1."""
+
+    templates: Share
+    captions: Share
+    classes_appended: Share
+
+    @model_validator(mode="after")
+    def _whole(self) -> "SourceShares":
+        total = self.templates + self.captions + self.classes_appended
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"templates + captions + classes_appended must be 1, not {total:g}")
+        return self
+
+
 class ExpandPrompts(Section):
-    """Classes and templates to prompts."""
+    """Classes, a lexicon, templates and captions to prompts."""
 
     classes: tuple[ClassPhrases, ...] = Field(min_length=1, max_length=65534)
-    lexicon: Literal["builtin"]
-    templates: tuple[str, ...] = Field(min_length=1)
+    classes_file: str = Field(min_length=1)
+    lexicon: str = Field(pattern=r"^(builtin|wordnet:.+)$")
+    hyponym_depth: int = Field(ge=1)
+    depth_weight: float = Field(gt=0, le=1)
+    stop_words: tuple[str, ...]
+    sources: SourceShares
+    templates: Literal["default"] | tuple[str, ...]
+    captions: str = Field(min_length=1)
     images_per_class: int = Field(ge=1)
     shares: PromptShares
-    two_class_share: Share
+    several_share: Share
+    max_classes: int = Field(ge=2)
+    pairs: Literal["any", "captions"] | tuple[tuple[str, str], ...]
     negative_prompt: str
     seed: int = Field(ge=0)
 
@@ -92,6 +118,8 @@ class ExpandPrompts(Section):
     @classmethod
     def _names_alone(cls, value: Any) -> Any:
         if isinstance(value, list | tuple):
+            if not value:
+                raise ValueError("name at least one class, or a list in classes_file")
             return [{"name": item} if isinstance(item, str) else item for item in value]
         return value
 
@@ -106,11 +134,28 @@ class ExpandPrompts(Section):
 
     @field_validator("templates")
     @classmethod
-    def _slot(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for template in value:
+    def _slot(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not value:
+            raise ValueError("give at least one template, or `default`")
+        for template in () if isinstance(value, str) else value:
             if template.count("{}") != 1:
                 raise ValueError(f"a template has exactly one {{}} for the class: {template!r}")
         return value
+
+    @model_validator(mode="after")
+    def _captions_there(self) -> "ExpandPrompts":
+        asked = [
+            key
+            for key, wanted in (
+                ("sources.captions", self.sources.captions),
+                ("sources.classes_appended", self.sources.classes_appended),
+                ("pairs", self.pairs == "captions"),
+            )
+            if wanted
+        ]
+        if asked and self.captions == "none":
+            raise ValueError(f"{', '.join(asked)}: needs captions, a text or JSON file, not none")
+        return self
 
     @property
     def class_names(self) -> list[str]:
@@ -408,8 +453,12 @@ class Params(Section):
         return self
 
 
-def load_params(path: Path = Path("params.yaml")) -> Params:
-    """Read and check ``params.yaml``.
+def load_params(path: Path = Path("params.yaml"), lists: Path | None = Path()) -> Params:
+    """Read and check ``params.yaml``, the class list that it names included.
+
+    Args:
+        lists: where the path of ``expand_prompts.classes_file`` begins; None leaves the list
+            unread, and it stands for one class, so that a preset can be checked without it.
 
     Raises:
         InputError: the file is missing, is no YAML, or breaks a rule; all violations are listed.
@@ -427,10 +476,36 @@ def load_params(path: Path = Path("params.yaml")) -> Params:
         raise InputError(f"{path}: not valid YAML: {error}") from None
     if not isinstance(raw, dict):
         raise InputError(f"{path}: must hold one mapping with a section per stage")
+    if isinstance(raw.get("expand_prompts"), dict):
+        try:
+            _fill_classes(raw["expand_prompts"], lists)
+        except ValueError as error:
+            raise InputError(f"{path}: expand_prompts.classes_file: {error}") from None
     try:
         return Params.model_validate(raw)
     except ValidationError as error:
         raise InputError("\n".join(_describe(path, item) for item in _causes(error))) from None
+
+
+def _fill_classes(section: dict[str, Any], lists: Path | None) -> None:
+    """Put the classes of ``classes_file`` in; those under ``classes`` replace their sense's."""
+    file, own = section.get("classes_file"), section.get("classes")
+    if not isinstance(file, str) or file in ("", "none") or not isinstance(own, list):
+        return
+    if lists is None:
+        section["classes"] = [{"name": file}]
+        return
+    listed = read_class_list(lists / file)
+    position = {item["sense"]: number for number, item in enumerate(listed)}
+    for item in own:
+        sense = item.get("sense") if isinstance(item, dict) else None
+        if sense not in position:
+            raise ValueError(
+                f"{file}: beside a list, expand_prompts.classes only changes classes of it, by "
+                f"their sense, and {item!r} is none; drop it, or give `sense:` a wnid of the list"
+            )
+        listed[position[sense]] = item
+    section["classes"] = listed
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

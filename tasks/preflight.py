@@ -17,7 +17,7 @@ from typing import Any, ParamSpec, TypeVar
 import cyclopts
 
 from storybook.vocabulary import CLASS_NAMES
-from tasks import records
+from tasks import prompt_checks, records
 from tasks.base_models import PIPELINES, BaseModel, find_model, model_files, read_model
 from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests, write_atomically
 from tasks.entry import run_stage
@@ -29,10 +29,9 @@ from tasks.labelled_sets import (
     list_pairs,
     some,
 )
-from tasks.lexicon import look_up_all
 from tasks.machine import gpu_facts, gpu_problems, machine_problems
 from tasks.params import InputError, Params
-from tasks.prompts import expand
+from tasks.prompt_sources import Plan, prepare
 
 log = logging.getLogger(__name__)
 
@@ -169,12 +168,8 @@ def mask_problems(params: Params) -> list[str]:
     return problems
 
 
-def prompt_problems(params: Params, model: BaseModel) -> list[str]:
-    """Prompts that a text encoder would cut off, or whose tokens the tokenizers place differently.
-
-    A pipeline with two text encoders lays their outputs side by side, token by token: a phrase
-    must be the same tokens in both.
-    """
+def prompt_problems(plan: Plan, model: BaseModel) -> list[str]:
+    """What the model's text encoders cannot read of the prompts, by its own tokenizers."""
     from transformers import CLIPTokenizer  # a second to import, and only needed here
 
     tokenizers = []
@@ -189,43 +184,18 @@ def prompt_problems(params: Params, model: BaseModel) -> list[str]:
                     "again"
                 ]
     longest = min(model.text_length, *(tokenizer.model_max_length for tokenizer in tokenizers))
-    id_of = {row["text"]: row["prompt_id"] for row in expand(params.expand_prompts)}
-    negative = params.expand_prompts.negative_prompt
-    texts = [*id_of, negative]
-    offsets = [
-        tokenizer(texts, truncation=False, verbose=False, return_offsets_mapping=True)[
-            "offset_mapping"
-        ]
-        for tokenizer in tokenizers
-    ]
-    counts = [max(map(len, one)) for one in zip(*offsets, strict=True)]
-    limit = f"the text encoder reads {longest} tokens, start and end included"
-    problems = []
-    if counts.pop() > longest:
-        problems.append(f"expand_prompts.negative_prompt: {limit}; shorten {negative!r}")
-    long = [
-        f'"{text}" ({count} tokens, {id_of[text]})'
-        for text, count in zip(id_of, counts, strict=True)
-        if count > longest
-    ]
-    if long:
-        problems.append(
-            f"expand_prompts.templates: {len(long)} of {len(id_of)} prompts are too long: {limit}; "
-            f"shorten the templates or phrases of {some(long)}"
-        )
-    unlike = [
-        f'"{text}" ({id_of[text]})'
-        # Not strict: the negative prompt, the last of the texts, has no phrase.
-        for text, first, *others in zip(id_of, *offsets, strict=False)
-        if any(other != first for other in others)
-    ]
-    if unlike:
-        problems.append(
-            f"sample_images.model: its two tokenizers split {len(unlike)} of {len(id_of)} prompts "
-            "differently, so no column of attention is the phrase's; choose other words or "
-            f"another model for {some(unlike)}"
-        )
-    return problems
+    return prompt_checks.prompt_problems(plan, tokenizers, longest)
+
+
+def texts_record(params: Params, cache: DigestCache, root: Path) -> dict[str, str]:
+    """The digests of the files that prompts are made from; what is no file stands as it is."""
+    section = params.expand_prompts
+    spec = section.lexicon.removeprefix("wordnet:")
+    files = {"classes_file": section.classes_file, "captions": section.captions, "lexicon": spec}
+    return {
+        key: cache.file(root / value) if (root / value).is_file() else value
+        for key, value in files.items()
+    }
 
 
 def run(params: Params, root: Path = Path()) -> None:
@@ -235,7 +205,7 @@ def run(params: Params, root: Path = Path()) -> None:
         InputError: something is wrong; all that was found is listed, and no file was touched.
     """
     problems: list[str] = []
-    entries = _attempt(problems, look_up_all, params.expand_prompts.classes)
+    plan = _attempt(problems, prepare, params.expand_prompts, root)
     model = _attempt(problems, lambda: read_model(find_model(params.sample_images.model, root)))
     if model:
         problems += size_problems(params, model)
@@ -262,6 +232,7 @@ def run(params: Params, root: Path = Path()) -> None:
         inputs["model"] = {"pipeline": model.pipeline, "digest": combine(files), "files": files}
         for name, key in keys.items():
             inputs[name] = set_record(params, key, sets[name] or [], cache, root)
+        inputs["texts"] = texts_record(params, cache, root)
         here = Path(__file__).parent
         code = combine(file_digests(here, sorted(here.glob("*.py")), cache))
         cache.save()
@@ -273,8 +244,8 @@ def run(params: Params, root: Path = Path()) -> None:
                 log.info("reading %d labelled images of %s", len(pairs), key)
             faults = check_pairs(pairs, len(params.expand_prompts.classes) + 1)
             problems += [f"{key}: {_set_path(params, key)}: {fault}" for fault in faults]
-        if model and entries:
-            problems += prompt_problems(params, model)
+        if model and plan:
+            problems += prompt_problems(plan, model)
         problems += gpu_problems(params)
     if problems:
         raise InputError("\n".join(problems))

@@ -54,7 +54,7 @@ def use_preset(name: str, force: bool = False, root: Path = Path()) -> Path | No
             holds changes that neither git nor a preset holds.
     """
     preset = preset_path(name, root)
-    load_params(preset)
+    load_params(preset, lists=None)  # the files that it names may lie elsewhere here
     params, backup = root / PARAMS, None
     if params.exists() and not _kept_elsewhere(params, root):
         if not force:

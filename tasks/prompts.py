@@ -1,126 +1,163 @@
-"""Prompts: templates filled with the words of classes, and where those words stand.
+"""Prompts: sentences around the words of classes, and where those words stand.
 
-Every class gets ``images_per_class`` rows. The way it is named (plainly, by a synonym, by a
-hyponym) follows the shares exactly, up to rounding; words and templates are drawn from a generator
-that depends on the class and the row alone, so that a larger budget keeps all earlier rows.
+A class's rows are taken in turn from its streams (`tasks.prompt_streams`), by their shares. What
+belongs to another class is left out and counted as withdrawn. So growth keeps rows, and their order
+within a class.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count, islice
+from pathlib import Path
 
-import numpy as np
+from tasks.english import normalise
+from tasks.params import ExpandPrompts, InputError
+from tasks.prompt_sources import Plan, Source, prepare
+from tasks.prompt_streams import Drawn, Key, Row, caption_rows, template_rows
 
-from tasks import records
-from tasks.lexicon import Entry, look_up_all
-from tasks.params import ExpandPrompts, PromptShares
-
-FORMAT = 1
-VOWELS = "aeiou"
+MOST_IN_VAIN = 100_000
+"""Draws in a row that belong to other classes before a class is given up."""
 
 
-def with_article(template: str, phrase: str) -> tuple[str, int]:
-    """Put ``phrase`` into ``template``, setting a/an before it right.
+@dataclass
+class Tally:
+    """What became of one class.
 
-    Returns:
-        The text and the character at which the phrase starts.
+    Attributes:
+        repeats: rows whose text an earlier row has, with another seed; only where the distinct
+            texts are used up.
+        withdrawn: rows that the class would have without the classes behind it in the list, but
+            whose word or caption belongs to another class of the set.
+        words: (class, word in normal form), as the rows' own classes are called.
     """
-    before, after = template.split("{}")
-    words = before.split(" ")
-    if len(words) > 1 and words[-1] == "" and words[-2].lower() in ("a", "an"):
-        article = "an" if phrase[0].lower() in VOWELS else "a"
-        words[-2] = article.capitalize() if words[-2][0].isupper() else article
-        before = " ".join(words)
-    return before + phrase + after, len(before)
+
+    rows: int = 0
+    repeats: int = 0
+    withdrawn: int = 0
+    sources: Counter[str] = field(default_factory=Counter)
+    relations: Counter[str] = field(default_factory=Counter)
+    depths: Counter[int] = field(default_factory=Counter)
+    words: set[tuple[str, str]] = field(default_factory=set)
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(
+            self.rows + other.rows,
+            self.repeats + other.repeats,
+            self.withdrawn + other.withdrawn,
+            self.sources + other.sources,
+            self.relations + other.relations,
+            self.depths + other.depths,
+            self.words | other.words,
+        )
 
 
-def relation_sequence(shares: PromptShares) -> Iterator[str]:
-    """How the rows of a class name it, one after the other, for ever.
+class Stream:
+    """The rows of a class's stream, counting how many of the first ``claimed`` others take."""
 
-    Each row takes the relation that is furthest behind its share, so every beginning of the
-    sequence holds the shares to within one row.
+    def __init__(self, name: str, rows: Iterator[Drawn], claimed: int) -> None:
+        self._name, self._rows, self._left = name, rows, claimed
+        self._withdrawn = self._in_vain = 0
+
+    def __iter__(self) -> "Stream":
+        return self
+
+    def __next__(self) -> Drawn:
+        drawn = next(self._rows)
+        if self._left > 0:
+            self._left -= 1
+            self._withdrawn += not drawn.mine
+        self._in_vain = 0 if drawn.mine else self._in_vain + 1
+        if self._in_vain == MOST_IN_VAIN:
+            raise InputError(
+                f"expand_prompts: {MOST_IN_VAIN} prompts of class {self._name!r} in a row name "
+                "words of other classes: give it more words of its own, or raise depth_weight"
+            )
+        return drawn
+
+    def settle(self) -> int:
+        """Draw the rest of the first ``claimed`` rows, and tell the count."""
+        while self._left > 0:
+            next(self)
+        return self._withdrawn
+
+
+def interleave(shares: Mapping[Key, float]) -> Iterator[Key]:
+    """Keys for ever, each beginning of the sequence holding their shares to within one.
+
+    Each place goes to the key that is furthest behind its share.
     """
-    wanted = {"plain": shares.plain, "synonym": shares.synonym, "hyponym": shares.hyponym}
-    taken = dict.fromkeys(wanted, 0)
-    row = 0
-    while True:
-        row += 1
-        chosen = max(wanted, key=lambda relation: wanted[relation] * row - taken[relation])
+    taken = dict.fromkeys(shares, 0)
+    for place in count(1):
+        chosen = max(shares, key=lambda key: shares[key] * place - taken[key])
         taken[chosen] += 1
         yield chosen
 
 
-def draw_word(entry: Entry, relation: str, rng: np.random.Generator) -> tuple[str, str]:
-    """A word of the asked relation, or a plain phrase where the class has none.
+def stream_shares(section: ExpandPrompts, source: Source, claimed: bool) -> dict[Key, float]:
+    """The share of each stream of a class.
 
-    Returns:
-        The word and the relation that it really has.
-    """
-    words = {"plain": entry.phrases, "synonym": entry.synonyms, "hyponym": entry.hyponyms}
-    if not words[relation]:
-        relation = "plain"
-    return str(rng.choice(words[relation])), relation
-
-
-def compose(
-    template: str, named: Sequence[tuple[str, str, str]]
-) -> tuple[str, list[dict[str, Any]]]:
-    """Fill a template with one or several classes: "a {}" -> "a car and an oak".
+    What a class lacks goes to what it has: without synonyms to its plain name, without captions to
+    the templates.
 
     Args:
-        named: (class name, word, relation) of each class, the first is the row's own.
-
-    Returns:
-        The text and its classes as in `tasks.records.PROMPT_CLASS`.
+        claimed: count the words and captions too that other classes take from it.
     """
-    phrase, starts = named[0][1], [0]
-    for _, word, _ in named[1:]:
-        joined, start = with_article("a {}", word)
-        starts.append(len(phrase) + len(" and ") + start)
-        phrase += f" and {joined}"
-    text, offset = with_article(template, phrase)
-    classes = [
-        {
-            "name": name,
-            "phrase": word,
-            "start": offset + start,
-            "end": offset + start + len(word),
-            "relation": relation,
-        }
-        for (name, word, relation), start in zip(named, starts, strict=True)
-    ]
-    return text, classes
+    entry = source.entry
+    usable = {word.relation for word in entry.words if claimed or word.text not in entry.taken}
+    captioned = source.captions if claimed else source.owned
+    shares: dict[Key, float] = defaultdict(float)
+    for kind, part in section.sources:
+        for relation, share in section.shares:
+            key = (
+                kind if captioned or kind == "templates" else "templates",
+                relation if relation in usable else "plain",
+            )
+            if part * share > 0:
+                shares[key] += part * share
+    return dict(shares)
 
 
-def expand(section: ExpandPrompts) -> list[dict[str, Any]]:
-    """All rows of ``data/prompts.parquet``, class after class.
+def class_rows(plan: Plan, name: str, tally: Tally) -> Iterator[Row]:
+    """The rows of one class, ``images_per_class`` of them; ``tally`` counts them as they come."""
+    section, source = plan.section, plan.sources[name]
+    wanted = section.images_per_class
+    claims = Counter(islice(interleave(stream_shares(section, source, claimed=True)), wanted))
+    shares = stream_shares(section, source, claimed=False)
+    streams = {
+        key: Stream(
+            name,
+            template_rows(plan, source, key[1])
+            if key[0] == "templates"
+            else caption_rows(plan, source, key),
+            claims[key],
+        )
+        for key in {**claims, **shares}
+    }
+    given: set[str] = set()
+    for key in islice(interleave(shares), wanted):
+        drawn = next(
+            drawn
+            for drawn in streams[key]
+            if drawn.mine and (drawn.repeated or drawn.text_key not in given)
+        )
+        given.add(drawn.text_key)
+        first = drawn.row["classes"][0]
+        tally.rows += 1
+        tally.repeats += drawn.repeated
+        tally.sources[drawn.row["source"]] += 1
+        tally.relations[first["relation"]] += 1
+        tally.depths[first["depth"]] += 1
+        tally.words.add((name, normalise(first["phrase"])))
+        yield drawn.row
+    tally.withdrawn = sum(stream.settle() for stream in streams.values())
+
+
+def expand(section: ExpandPrompts, root: Path = Path()) -> Iterator[Row]:
+    """All rows of ``data/prompts.parquet``, class after class, one at a time.
 
     Raises:
-        InputError: a class has no phrase, or a word names two classes.
+        InputError: as `prepare`, before the first row.
     """
-    entries = look_up_all(section.classes)
-    rows = []
-    for entry in entries:
-        others = [other for other in entries if other is not entry]
-        relations = relation_sequence(section.shares)
-        for index in range(section.images_per_class):
-            rng = np.random.default_rng(
-                records.content_seed("prompt row", FORMAT, section.seed, entry.name, index)
-            )
-            template = str(rng.choice(section.templates))
-            named = [(entry.name, *draw_word(entry, next(relations), rng))]
-            if others and rng.random() < section.two_class_share:
-                second = others[rng.integers(len(others))]
-                named.append((second.name, *draw_word(second, named[0][2], rng)))
-            text, classes = compose(template, named)
-            prompt_id = records.content_id("prompt", FORMAT, text, classes, section.negative_prompt)
-            rows.append(
-                {
-                    "prompt_id": prompt_id,
-                    "seed": records.content_seed(prompt_id, section.seed, index),
-                    "text": text,
-                    "negative_prompt": section.negative_prompt,
-                    "classes": classes,
-                    "template": template,
-                }
-            )
-    return rows
+    plan = prepare(section, root)
+    return (row for name in plan.sources for row in class_rows(plan, name, Tally()))

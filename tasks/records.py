@@ -5,11 +5,15 @@ Ids are hashes of what a row is made from; no clock, no counter. Imports no torc
 
 import hashlib
 import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from pyarrow import parquet
+
+T = TypeVar("T")
 
 PROMPT_CLASS = pa.struct(
     [
@@ -18,9 +22,12 @@ PROMPT_CLASS = pa.struct(
         pa.field("start", pa.int32(), nullable=False),
         pa.field("end", pa.int32(), nullable=False),
         pa.field("relation", pa.string(), nullable=False),
+        pa.field("depth", pa.int32(), nullable=False),
+        pa.field("synset", pa.string(), nullable=False),
     ]
 )
-"""A class in a prompt: ``text[start:end] == phrase``; relation is plain, synonym or hyponym."""
+"""A class in a prompt: ``text[start:end] == phrase``; relation is plain, synonym or hyponym, depth
+its levels below the class in the lexicon, synset what the word means ("" where nobody said)."""
 
 PROMPTS = pa.schema(
     [
@@ -29,10 +36,16 @@ PROMPTS = pa.schema(
         ("text", pa.string()),
         ("negative_prompt", pa.string()),
         ("classes", pa.list_(PROMPT_CLASS)),
+        ("source", pa.string()),
         ("template", pa.string()),
+        ("caption_id", pa.string()),
     ]
 )
-"""``data/prompts.parquet``: one row an image to sample. A row belongs to its first class."""
+"""``data/prompts.parquet``: one row an image to sample. A row belongs to its first class; source is
+templates, captions or classes_appended, with the template or the caption's id in its file."""
+
+ROW_GROUP = 10_000
+"""Rows that are held at a time where a table is written or read in parts."""
 
 SAMPLES = pa.schema(
     [
@@ -107,6 +120,26 @@ def write_table(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> No
     """Write ``rows`` as parquet, the same bytes for the same rows."""
     path.parent.mkdir(parents=True, exist_ok=True)
     parquet.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
+
+
+def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:
+    """Write rows as they come, as parquet, never holding more than a row group of them.
+
+    The file appears as a whole or not at all, with the same bytes for the same rows.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    with parquet.ParquetWriter(partial, schema, compression="zstd") as writer:
+        for part in batched(rows, ROW_GROUP):
+            writer.write_table(pa.Table.from_pylist(part, schema=schema))
+    partial.replace(path)
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of ``size`` items, the last one shorter."""
+    rest = iter(items)
+    while part := list(islice(rest, size)):
+        yield part
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

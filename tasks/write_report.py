@@ -301,6 +301,7 @@ def run(params: Params, root: Path = Path()) -> None:
         "training": training,
         "reference": reference,
         "result_rows": result_rows(evaluation, colours),
+        "prompt_counts": records.read_json(root / "metrics/prompts.json"),
         "steps": steps,
         "reasons": reasons,
         "per_class": kept_per_class(rows, colours),

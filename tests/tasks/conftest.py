@@ -1,5 +1,6 @@
 """What several tests of stages need: parameters to change, and models of toy size."""
 
+import gzip
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -96,7 +97,9 @@ def model_folder(tmp_path: Path) -> Path:
         save_file({"weight": np.arange(4, dtype=np.float32)}, folder / name / f"{stem}.safetensors")
     (folder / "scheduler").mkdir()
     (folder / "scheduler/scheduler_config.json").write_text("{}")
-    write_tokenizer(folder / "tokenizer", ("automobile", "picture", "under", "drawing"))
+    classes = ("car", "boat", "tree", "house", "bird", "fish", "dog", "flower")
+    others = ("automobile", "picture", "under", "drawing")
+    write_tokenizer(folder / "tokenizer", (*others, *classes))
     index = {
         "_class_name": "StableDiffusionPipeline",
         "_diffusers_version": "0.42.1",
@@ -232,6 +235,42 @@ def toy_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for kind, folder in folders.items():
         write_toy_pipeline(folder, kind)
     return folders
+
+
+@pytest.fixture(scope="session")
+def clip_tokenizer() -> CLIPTokenizer:
+    """The tokenizer of Stable Diffusion 1.x: CLIP's, built from its published merges."""
+    path = ROOT / "../shared/data/lists/bpe_simple_vocab_16e6.txt.gz"
+    if not path.is_file():
+        pytest.skip("needs CLIP's merges in ../shared/data/lists")
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    merges = [tuple(line.split()) for line in lines[1 : 49_152 - 256 - 2 + 1]]
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    alphabet = [chr(byte) for byte in printable] + [chr(256 + n) for n in range(len(others))]
+    symbols = [*alphabet, *(f"{symbol}</w>" for symbol in alphabet)]
+    symbols += ["".join(merge) for merge in merges]
+    return CLIPTokenizer(
+        vocab={symbol: number for number, symbol in enumerate([*symbols, START, END])},
+        merges=merges,
+        unk_token=END,
+        bos_token=START,
+        eos_token=END,
+        pad_token=END,
+        model_max_length=77,
+    )
+
+
+@pytest.fixture(scope="session")
+def shared_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty repository root that finds ``../shared/data`` where this one does."""
+    shared = ROOT / "../shared"
+    if not (shared / "data/lists").is_dir():
+        pytest.skip("needs the lists in ../shared/data, which are no part of the repository")
+    base = tmp_path_factory.mktemp("beside_shared")
+    (base / "root").mkdir()
+    (base / "shared").symlink_to(shared.resolve())
+    return base / "root"
 
 
 TINY_CONFIG = """

@@ -374,7 +374,15 @@ def write_samples(root: Path, samples: list[Sampled]) -> None:
         files.append((f"s{i}.png", encode_image(each.image)))
         files.append((f"s{i}.attention.safetensors", each.captured.encode()))
         classes = [
-            {"name": name, "phrase": name, "start": 0, "end": 3, "relation": "plain"}
+            {
+                "name": name,
+                "phrase": name,
+                "start": 0,
+                "end": 3,
+                "relation": "plain",
+                "depth": 0,
+                "synset": "",
+            }
             for name in each.names
         ]
         prompts.append({"prompt_id": f"p{i}", "seed": i, "text": "a car", "classes": classes})

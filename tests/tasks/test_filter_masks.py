@@ -33,7 +33,7 @@ def test_every_prompted_class_must_pass() -> None:
     assert judge([scores(), scores("dog", area=0.0)], SECTION)[1].startswith("dog: area 0.000")
 
 
-def test_split_depends_on_the_prompt_alone_and_holds_its_share() -> None:
+def test_split_depends_on_the_text_alone_and_holds_its_share() -> None:
     sides = [split_of(f"prompt {i}", SECTION) for i in range(2000)]
     assert sides == [split_of(f"prompt {i}", SECTION) for i in range(2000)]
     assert 0.21 < sides.count("val") / 2000 < 0.29

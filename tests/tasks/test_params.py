@@ -96,13 +96,21 @@ RULES: list[tuple[str, Any, str]] = [
     ("render_storybook__domain", "pages", "'page', 'street' or 'none', not 'pages'"),
     ("render_storybook__train", 0, "greater than or equal to 1, not 0"),
     ("render_storybook__seed", -1, "greater than or equal to 0, not -1"),
-    ("expand_prompts__classes", [], "at least 1 item"),
+    ("expand_prompts__classes", [], "name at least one class, or a list in classes_file"),
     ("expand_prompts__classes", [""], "at least 1 character"),
     ("expand_prompts__classes", [f"c{n}" for n in range(65_535)], "at most 65534 items"),
     ("expand_prompts__classes", ["car", "boat", "car"], "each class name stands once; twice: car"),
     ("expand_prompts__classes", [{"name": "car", "phrases": [" "]}], "at least one phrase"),
-    ("expand_prompts__lexicon", "wordnet", "'builtin', not 'wordnet'"),
-    ("expand_prompts__templates", [], "at least 1 item"),
+    ("expand_prompts__classes_file", "", "at least 1 character"),
+    ("expand_prompts__lexicon", "wordnet", "pattern '^(builtin|wordnet:.+)$', not 'wordnet'"),
+    ("expand_prompts__hyponym_depth", 0, "greater than or equal to 1, not 0"),
+    ("expand_prompts__depth_weight", 0.0, "greater than 0, not 0.0"),
+    (
+        "expand_prompts__sources",
+        {"templates": 1.0, "captions": 0.5, "classes_appended": 0.0},
+        "must be 1, not 1.5",
+    ),
+    ("expand_prompts__templates", [], "give at least one template, or `default`"),
     ("expand_prompts__templates", ["a {}", "a car"], "exactly one {} for the class: 'a car'"),
     ("expand_prompts__templates", ["{} and {}"], "exactly one {} for the class: '{} and {}'"),
     ("expand_prompts__images_per_class", 0, "greater than or equal to 1, not 0"),
@@ -112,7 +120,8 @@ RULES: list[tuple[str, Any, str]] = [
         "must be 1, not 0.9",
     ),
     ("expand_prompts__shares__plain", 1.5, "less than or equal to 1, not 1.5"),
-    ("expand_prompts__two_class_share", -0.1, "greater than or equal to 0, not -0.1"),
+    ("expand_prompts__several_share", -0.1, "greater than or equal to 0, not -0.1"),
+    ("expand_prompts__max_classes", 1, "greater than or equal to 2, not 1"),
     ("expand_prompts__negative_prompt", None, "valid string, not None"),
     ("adapt_lora__enabled", True, "False, not True"),
     ("sample_images__model", "", "at least 1 character"),
@@ -260,6 +269,53 @@ def test_a_class_is_a_name_or_a_mapping(tmp_path: Path) -> None:
     assert section.classes[0].phrases is None
     assert section.classes[1].phrases == ("mug", "cup")
     assert section.classes[1].synonyms == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named"),
+    [
+        ("pairs", "captions", "pairs"),
+        (
+            "sources",
+            {"templates": 0.5, "captions": 0.3, "classes_appended": 0.2},
+            "sources.captions, sources.classes_appended",
+        ),
+    ],
+)
+def test_what_needs_captions_says_so(tmp_path: Path, key: str, value: Any, named: str) -> None:
+    assert message(tmp_path, **{f"expand_prompts__{key}": value}) == (
+        f"params.yaml: expand_prompts: {named}: needs captions, a text or JSON file, not none"
+    )
+
+
+def listed(folder: Path, classes: list[Any]) -> dict[str, Any]:
+    (folder / "list.txt").write_text("n01443537\nn02012849\nn03126707\n")
+    file = str(folder / "list.txt")
+    return {"expand_prompts__classes_file": file, "expand_prompts__classes": classes}
+
+
+def test_classes_come_from_a_file_and_are_changed_by_their_sense(tmp_path: Path) -> None:
+    crane = {"name": "crane", "sense": "n02012849", "phrases": ["wading bird"]}
+    section = load(tmp_path, **listed(tmp_path, [crane])).expand_prompts
+    assert section.class_names == ["n01443537", "crane", "n03126707"]
+    assert [item.sense for item in section.classes] == ["n01443537", "n02012849", "n03126707"]
+    assert section.classes[1].phrases == ("wading bird",)
+
+
+def test_a_class_beside_a_list_must_be_one_of_it(tmp_path: Path) -> None:
+    text = message(tmp_path, **listed(tmp_path, ["dog"]))
+    assert text.startswith("params.yaml: expand_prompts.classes_file: ")
+    assert "'dog' is none; drop it, or give `sense:` a wnid of the list" in text
+
+
+def test_a_missing_class_list_is_told_but_does_not_hide_that_a_preset_is_right(
+    tmp_path: Path,
+) -> None:
+    missing = {"expand_prompts__classes_file": "nowhere.tsv", "expand_prompts__classes": []}
+    text = message(tmp_path, **missing)
+    assert text.startswith("params.yaml: expand_prompts.classes_file: nowhere.tsv: no such file; ")
+    params = load_params(tmp_path / "params.yaml", lists=None)
+    assert params.expand_prompts.class_names == ["nowhere.tsv"]
 
 
 @pytest.mark.parametrize(

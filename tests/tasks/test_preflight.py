@@ -19,6 +19,7 @@ from tasks.base_models import read_model
 from tasks.label_maps import encode_image, encode_label
 from tasks.params import InputError, Params
 from tasks.preflight import mask_problems, prompt_problems, run
+from tasks.prompt_sources import Plan, prepare
 
 ROOT = Path(__file__).parents[2]
 OUTPUTS = {
@@ -26,7 +27,11 @@ OUTPUTS = {
     "data/inputs/model.json",
     "data/inputs/labelled_set.json",
     "data/inputs/test_set.json",
+    "data/inputs/texts.json",
 }
+
+PAGE_NAMES = ("car", "boat", "tree", "house", "bird", "fish", "dog", "flower")
+"""The words of classes that the model folder's tokenizer knows."""
 
 Make = Callable[..., Params]
 
@@ -56,7 +61,10 @@ def make(make_params: Make) -> Make:
             "train_segmenter.config": "mmseg_configs/storybook/tiny.py",
             "expand_prompts.images_per_class": 5,
             "expand_prompts.templates": ["a {}"],
-            "expand_prompts.two_class_share": 0.0,
+            "expand_prompts.several_share": 0.0,
+            "expand_prompts.classes": [
+                {"name": name, "synonyms": [], "hyponyms": []} for name in PAGE_NAMES
+            ],
         }
         return make_params(fitting | (changes or {}))
 
@@ -85,6 +93,17 @@ def test_outputs_when_all_is_well(make: Make, root: Path) -> None:
     model = written["data/inputs/model.json"]
     assert model["pipeline"] == "StableDiffusionPipeline"
     assert len(model["digest"]) == 64 and len(model["files"]) == 10
+
+
+def test_texts_from_outside_have_their_digest(make: Make, root: Path) -> None:
+    run(make(), root)
+    none = {"classes_file": "none", "captions": "none", "lexicon": "builtin"}
+    assert json.loads((root / "data/inputs/texts.json").read_text()) == none
+    (root / "own/captions.txt").write_text("A dog by a car.\n")
+    run(make({"expand_prompts.captions": "own/captions.txt"}), root)
+    record = json.loads((root / "data/inputs/texts.json").read_text())
+    assert len(record.pop("captions")) == 64
+    assert record == {"classes_file": "none", "lexicon": "builtin"}
 
 
 def test_sets_of_the_graph_have_a_constant_record(make: Make, root: Path) -> None:
@@ -134,8 +153,23 @@ def test_a_failed_check_is_not_remembered_as_passed(make: Make, root: Path) -> N
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
     "a class without a phrase": (
-        {"expand_prompts.classes": ["car", "diningtable"]},
-        "expand_prompts.classes: class 'diningtable' has no phrase",
+        {"expand_prompts.classes": ["car", "zeppelin"]},
+        "expand_prompts.classes: class 'zeppelin' has no phrase",
+    ),
+    "words that the text encoder does not know": (
+        {"expand_prompts.classes": [{"name": name} for name in PAGE_NAMES]},
+        "expand_prompts.classes: class 'flower' has words that the text encoder of "
+        "sample_images.model does not know: 'bloom' (synonym), 'blossom' (synonym), 'daisy' "
+        "(hyponym), 'poppy' (hyponym), 'sunflower' (hyponym); put them under "
+        "expand_prompts.stop_words",
+    ),
+    "captions that are no text": (
+        {"expand_prompts.captions": "own/images/a.png"},
+        "expand_prompts.captions: {root}/own/images/a.png: is not text",
+    ),
+    "a lexicon that is not there": (
+        {"expand_prompts.lexicon": "wordnet:nowhere.xml"},
+        "expand_prompts.lexicon: {root}/nowhere.xml is no file",
     ),
     "a model that is not there": (
         {"sample_images.model": "/no/such/model"},
@@ -286,47 +320,50 @@ def xl_folder(root: Path, toy_folders: dict[str, Path]) -> Path:
     return Path(shutil.copytree(toy_folders["XL"], root / "xl"))
 
 
+PICTURE = {"name": "picture", "phrases": ["picture"], "synonyms": [], "hyponyms": []}
+"""A class that all toy tokenizers know as one token."""
+
+
+def plan_of(make: Make, **changes: Any) -> Plan:
+    section = {"classes": [PICTURE], "images_per_class": 1, **changes}
+    return prepare(make({f"expand_prompts.{k}": v for k, v in section.items()}).expand_prompts)
+
+
 def test_two_tokenizers_that_agree_are_fine(make: Make, root: Path, xl_folder: Path) -> None:
-    run(make(XL), root)
+    changes = {"render_storybook.domain": "none", "expand_prompts.templates": ["a {}"]}
+    changes |= {"train_reference.labelled_set": "none", "evaluate_segmenter.test_set": "none"}
+    run(make(XL | changes | {"expand_prompts.classes": [PICTURE]}), root)
     model = json.loads((root / "data/inputs/model.json").read_text())
     assert (model["pipeline"], len(model["files"])) == ("StableDiffusionXLPipeline", 14)
 
 
-CAR = {"name": "car", "phrases": ["car"], "synonyms": [], "hyponyms": []}
-
-
 def test_the_shorter_of_two_tokenizers_is_the_limit(make: Make, xl_folder: Path) -> None:
     config = xl_folder / "tokenizer_2/tokenizer_config.json"
-    config.write_text(json.dumps(json.loads(config.read_text()) | {"model_max_length": 9}))
-    changes = {"expand_prompts.classes": [CAR], "expand_prompts.negative_prompt": "blurry"}
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"model_max_length": 7}))
     model = read_model(xl_folder)
-    # start, a, c, a, r, and, an, oak, end
-    fitting = make({**changes, "expand_prompts.templates": ["a {} and an oak"]})
+    # start, a, picture, and, an, oak, end
+    fitting = plan_of(make, templates=["a {} and an oak"])
     assert prompt_problems(fitting, model) == []
-    longer = make({**changes, "expand_prompts.templates": ["a {} and an oak dog"]})
-    (problem,) = prompt_problems(longer, model)
+    (problem,) = prompt_problems(plan_of(make, templates=["a {} and an oak dog"]), model)
     assert problem.startswith(
-        "expand_prompts.templates: 1 of 1 prompts are too long: the text encoder reads 9 tokens, "
-        'start and end included; shorten the templates or phrases of "a car and an oak dog" (10 '
+        "expand_prompts.templates: 1 of 1 prompts are too long: the text encoder reads 7 tokens, "
+        'start and end included; shorten the templates or phrases of "a picture and an oak dog" (8 '
     )
 
 
 def test_tokenizers_that_split_a_prompt_differently_are_told(
     make: Make, xl_folder: Path, model_folder: Path
 ) -> None:
-    """The first knows "dog" as one token; to the second it is three, "d", "o" and "g"."""
+    """To the first "house" is five tokens, its letters; the second knows it as one."""
     shutil.rmtree(xl_folder / "tokenizer_2")
     shutil.copytree(model_folder / "tokenizer", xl_folder / "tokenizer_2")
-    changes = {"expand_prompts.classes": [CAR], "expand_prompts.negative_prompt": "dog"}
     model = read_model(xl_folder)
-    alike = make({**changes, "expand_prompts.templates": ["a {}"]})
+    alike = plan_of(make, templates=["a {}"], negative_prompt="house")
     assert prompt_problems(alike, model) == []
-    (problem,) = prompt_problems(
-        make({**changes, "expand_prompts.templates": ["a {} by a dog"]}), model
-    )
+    (problem,) = prompt_problems(plan_of(make, templates=["a {} by a house"]), model)
     assert problem.startswith(
         "sample_images.model: its two tokenizers split 1 of 1 prompts differently, so no column of "
-        'attention is the phrase\'s; choose other words or another model for "a car by a dog" ('
+        "attention is the phrase's; choose other words or another model for \"a picture by a hou"
     )
 
 

@@ -1,10 +1,16 @@
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tasks.params import InputError
+from tasks.class_lists import read_class_list
+from tasks.params import ClassPhrases, InputError, SourceShares, load_params
+from tasks.preflight import config_problems
 from tasks.presets import differences, preset_names, use_preset
+from tasks.prompt_checks import prompt_problems
+from tasks.prompt_sources import prepare
+from tasks.prompts import Tally, class_rows, expand
 
 ROOT = Path(__file__).parents[2]
 STORYBOOK = (ROOT / "presets/storybook.yaml").read_text()
@@ -78,6 +84,107 @@ def test_refuses_a_broken_preset(house: Path) -> None:
     with pytest.raises(InputError, match="images_per_class"):
         use_preset("broken", root=house)
     assert (house / "params.yaml").read_text() == STORYBOOK
+
+
+REAL = {
+    "voc12": 20,
+    "cityscapes": 19,
+    "imagenet_s50": 50,
+    "imagenet_s300": 300,
+    "imagenet_s919": 919,
+}
+
+
+def test_the_presets_are_those_of_the_readme() -> None:
+    assert preset_names(ROOT) == sorted(["storybook", *REAL])
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_preset_expands_for_the_real_tokenizer(
+    name: str, shared_root: Path, clip_tokenizer: Any
+) -> None:
+    """77 tokens, no unknown word, and each phrase is whole tokens of its own."""
+    params = load_params(ROOT / f"presets/{name}.yaml", lists=shared_root)
+    section = params.expand_prompts.model_copy(update={"images_per_class": 8})
+    assert len(section.classes) == REAL[name]
+    assert prompt_problems(prepare(section, shared_root), [clip_tokenizer], 77) == []
+    rows = list(expand(section, shared_root))
+    assert len(rows) == 8 * REAL[name]
+    assert len({row["prompt_id"] for row in rows}) == len(rows)
+    texts = [row["text"] for row in rows]
+    encoded = clip_tokenizer(texts, return_offsets_mapping=True)["offset_mapping"]
+    for row, offsets in zip(rows, encoded, strict=True):
+        for place in row["classes"]:
+            inside = [
+                (start, end)
+                for start, end in offsets
+                if start < place["end"] and end > place["start"]
+            ]
+            assert (inside[0][0], inside[-1][1]) == (place["start"], place["end"]), row["text"]
+
+
+def test_imagenet_s_expands_from_a_list_of_wnids_alone(shared_root: Path) -> None:
+    params = load_params(ROOT / "presets/imagenet_s50.yaml", lists=None).expand_prompts
+    listed = read_class_list(shared_root / "../shared/data/lists/ImageNetS_categories_im50.txt")
+    classes = tuple(ClassPhrases.model_validate(item) for item in listed)
+    section = params.model_copy(update={"classes": classes, "images_per_class": 2})
+    rows = list(expand(section, shared_root))
+    assert len(rows) == 100
+    first = rows[0]["classes"][0]
+    assert (first["name"], first["phrase"], first["synset"]) == (
+        "n01443537",
+        "goldfish",
+        "n01443537",
+    )
+
+
+def test_human_captions_expand_for_the_real_tokenizer(
+    shared_root: Path, clip_tokenizer: Any
+) -> None:
+    section = load_params(ROOT / "presets/voc12.yaml").expand_prompts
+    changes = {
+        "captions": "../shared/data/captions/voc_human_captions.json",
+        "sources": SourceShares(templates=0.2, captions=0.5, classes_appended=0.3),
+        "pairs": "captions",
+        "images_per_class": 50,
+    }
+    plan = prepare(section.model_copy(update=changes), shared_root)
+    assert prompt_problems(plan, [clip_tokenizer], 77) == []
+    rows = [row for name in ("cat", "dog", "sofa") for row in class_rows(plan, name, Tally())]
+    for row in rows:
+        for place in row["classes"]:
+            assert row["text"][place["start"] : place["end"]] == place["phrase"]
+    sources = [row["source"] for row in rows]
+    assert [sources.count(source) for source in ("captions", "classes_appended")] == [75, 45]
+    beside = {each["name"] for row in rows for each in row["classes"] if row["caption_id"]}
+    assert {"cat", "dog", "sofa", "person"} <= beside
+
+
+def test_storybook_expands() -> None:
+    section = load_params(ROOT / "presets/storybook.yaml").expand_prompts
+    assert len(list(expand(section))) == 8 * section.images_per_class
+
+
+def test_clip_s_tokenizer_is_the_real_one(clip_tokenizer: Any) -> None:
+    """The ids that CLIP's own tests and documentation give for this sentence."""
+    ids = clip_tokenizer("a photo of a cat")["input_ids"]
+    assert ids == [49406, 320, 1125, 539, 320, 2368, 49407]
+
+
+@pytest.mark.parametrize("name", ["imagenet_s50", "imagenet_s919"])
+def test_a_preset_can_be_chosen_before_its_files_are_there(house: Path, name: str) -> None:
+    preset = (ROOT / f"presets/{name}.yaml").read_text()
+    (house / f"presets/{name}.yaml").write_text(preset)
+    use_preset(name, root=house)
+    assert (house / "params.yaml").read_text() == preset
+    with pytest.raises(InputError, match=r"classes_file: .*no such file; the lists of ImageNet-S"):
+        load_params(house / "params.yaml", lists=house)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_network_of_a_real_preset_is_there(name: str) -> None:
+    params = load_params(ROOT / f"presets/{name}.yaml", lists=None)
+    assert config_problems(params.train_segmenter.config, ROOT) == []
 
 
 def test_differences_are_dotted_keys_with_both_values() -> None:

@@ -1,98 +1,329 @@
-from itertools import islice
+"""Prompts: shares, spans, distinct texts, and what growth keeps."""
 
-import numpy as np
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from tasks.lexicon import Entry
-from tasks.params import ExpandPrompts, InputError, PromptShares
-from tasks.prompts import compose, draw_word, expand, relation_sequence, with_article
+from tasks import prompts
+from tasks.english import normalise
+from tasks.lexicon import Word
+from tasks.params import ExpandPrompts, InputError
+from tasks.prompt_sources import Weighted, prepare
+from tasks.prompt_streams import Row
+from tasks.prompts import Tally, class_rows, expand, interleave
+
+ROOT = Path(__file__).parents[2]
+TINY = Path(__file__).with_name("tiny_wordnet.xml")
+SENTENCES = """\
+A dog sits beside a car.
+Two dogs!
+The brown dog sleeps in a boat
+a boat at sea, and another boat
+A category of its own.
+A photo of a dog.
+"""
 
 
-def section(**changes: object) -> ExpandPrompts:
-    values: dict[str, object] = {
+def section(**changes: Any) -> ExpandPrompts:
+    values: dict[str, Any] = {
         "classes": ["car", "dog"],
+        "classes_file": "none",
         "lexicon": "builtin",
-        "templates": ["a {}", "a picture of a {} on grass"],
+        "hyponym_depth": 9,
+        "depth_weight": 1.0,
+        "stop_words": [],
+        "sources": {"templates": 1.0, "captions": 0.0, "classes_appended": 0.0},
+        "templates": ["a {}", "a photo of a {}", "a picture of a {} on grass"],
+        "captions": "none",
         "images_per_class": 10,
         "shares": {"plain": 0.5, "synonym": 0.2, "hyponym": 0.3},
-        "two_class_share": 0.5,
+        "several_share": 0.5,
+        "max_classes": 2,
+        "pairs": "any",
         "negative_prompt": "",
         "seed": 0,
     }
     return ExpandPrompts.model_validate(values | changes)
 
 
-@pytest.mark.parametrize(
-    ("template", "phrase", "text", "start"),
-    [
-        ("a {}", "car", "a car", 2),
-        ("a {}", "oak", "an oak", 3),
-        ("A {} on grass", "owl", "An owl on grass", 3),
-        ("a red {}", "auto", "a red auto", 6),
-        ("an {} at sea", "boat", "a boat at sea", 2),
-        ("{}", "oak", "oak", 0),
-        ("two of the {}", "oak", "two of the oak", 11),
-    ],
-)
-def test_article_follows_the_word(template: str, phrase: str, text: str, start: int) -> None:
-    assert with_article(template, phrase) == (text, start)
+def captioned(folder: Path, **changes: Any) -> ExpandPrompts:
+    """Half of the prompts from `SENTENCES`, a quarter with the class words behind them."""
+    (folder / "captions.txt").write_text(SENTENCES)
+    sources = {"templates": 0.25, "captions": 0.5, "classes_appended": 0.25}
+    values = {"captions": "captions.txt", "sources": sources, "classes": ["car", "dog", "boat"]}
+    return section(**values | changes)
 
 
-def test_relations_hold_their_shares_in_every_beginning() -> None:
-    shares = PromptShares(plain=0.5, synonym=0.2, hyponym=0.3)
-    sequence = list(islice(relation_sequence(shares), 100))
+def rows_of(name: str, asked: ExpandPrompts, root: Path = Path()) -> tuple[list[Row], Tally]:
+    tally = Tally()
+    return list(class_rows(prepare(asked, root), name, tally)), tally
+
+
+def names(row: Row) -> list[str]:
+    return [each["name"] for each in row["classes"]]
+
+
+def test_streams_hold_their_shares_in_every_beginning() -> None:
+    shares = {
+        ("templates", "plain"): 0.5,
+        ("captions", "plain"): 0.2,
+        ("templates", "hyponym"): 0.3,
+    }
+    sequence = list(islice(interleave(shares), 100))  # type: ignore[arg-type]
     for count in (10, 50, 100):
-        for name, share in shares:
-            assert abs(sequence[:count].count(name) - share * count) <= 1
+        for key, share in shares.items():
+            assert abs(sequence[:count].count(key) - share * count) <= 1  # type: ignore[arg-type]
 
 
-def test_class_without_synonyms_is_named_plainly() -> None:
-    entry = Entry("boat", ("boat",), (), ("canoe",))
-    rng = np.random.default_rng(0)
-    assert draw_word(entry, "synonym", rng) == ("boat", "plain")
-    assert draw_word(entry, "hyponym", rng) == ("canoe", "hyponym")
-
-
-def test_two_classes_keep_their_own_spans() -> None:
-    text, classes = compose(
-        "a picture of a {} on grass", [("tree", "oak", "hyponym"), ("bird", "owl", "hyponym")]
-    )
-    assert text == "a picture of an oak and an owl on grass"
-    assert [(c["name"], text[c["start"] : c["end"]]) for c in classes] == [
-        ("tree", "oak"),
-        ("bird", "owl"),
-    ]
-
-
-def test_spans_mark_the_phrases_in_every_row() -> None:
-    rows = expand(section(images_per_class=40))
+def test_rows_record_what_they_are_made_of() -> None:
+    rows = list(expand(section(images_per_class=40, negative_prompt="blurry")))
     assert len(rows) == 80
-    assert all(r["text"][c["start"] : c["end"]] == c["phrase"] for r in rows for c in r["classes"])
-    assert len({row["seed"] for row in rows}) == 80
+    for row in rows:
+        assert (
+            row["source"] == "templates" and row["template"] and row["negative_prompt"] == "blurry"
+        )
+        for each in row["classes"]:
+            assert row["text"][each["start"] : each["end"]] == each["phrase"]
+            assert (each["depth"] > 0) == (each["relation"] == "hyponym")
+            assert each["synset"].startswith("n")
+    assert Counter(row["classes"][0]["relation"] for row in rows) == {
+        "plain": 40,
+        "synonym": 16,
+        "hyponym": 24,
+    }
+    assert len({row["seed"] for row in rows}) == len({row["prompt_id"] for row in rows}) == 80
 
 
-def test_a_larger_budget_keeps_all_rows() -> None:
-    small = [
-        row for row in expand(section(images_per_class=5)) if row["classes"][0]["name"] == "dog"
+def test_a_relation_without_words_goes_to_the_plain_name() -> None:
+    boat = {"name": "boat", "hyponyms": []}
+    rows, tally = rows_of("boat", section(classes=[boat]))
+    assert tally.relations == {"plain": 10}
+    assert {row["classes"][0]["phrase"] for row in rows} == {"boat"}
+
+
+def test_a_word_of_a_deeper_level_is_rarer_where_asked() -> None:
+    asked = {"images_per_class": 300, "shares": {"plain": 0, "synonym": 0, "hyponym": 1}}
+    templates = [f"a {{}} on page {number}" for number in range(400)]
+    classes = [{"name": "dog", "hyponyms": ["poodle", "dalmatian", "dachshund", "beagle"]}]
+    alike = rows_of("dog", section(templates=templates, classes=classes, **asked))[1].depths
+    steep = section(templates=templates, classes=classes, depth_weight=0.2, **asked)
+    weighed = rows_of("dog", steep)[1].depths
+    assert 50 < alike[3] < 100  # a quarter of the words
+    assert 220 < weighed[1] < 270  # 2 of 2.24
+    assert weighed[3] < weighed[2] < weighed[1]
+
+
+def test_texts_repeat_only_when_they_are_used_up() -> None:
+    """The dog has one plain name and three templates: three texts, then repeats."""
+    plain = {"plain": 1, "synonym": 0, "hyponym": 0}
+    rows, tally = rows_of("dog", section(shares=plain, several_share=0, classes=["dog"]))
+    assert len({row["text"] for row in rows[:3]}) == 3
+    assert tally.repeats == 7
+    assert len({row["prompt_id"] for row in rows}) == len({row["seed"] for row in rows}) == 10
+
+
+def test_near_duplicates_are_not_drawn() -> None:
+    templates = ["a {}", "A {}.", "the {}", "two {}", "several {}"]
+    rows, tally = rows_of(
+        "dog", section(templates=templates, several_share=0, images_per_class=200)
+    )
+    distinct = {normalise(row["text"]) for row in rows}
+    assert len(distinct) == 200 - tally.repeats
+    assert len(distinct) == 3 * 9  # a or the, two, several; name, synonym and seven kinds
+
+
+def test_further_classes_stand_before_the_row_s_own_in_the_list() -> None:
+    classes = ["car", "dog", "boat", "cow"]
+    asked = section(classes=classes, several_share=1.0, max_classes=3, images_per_class=60)
+    rows = list(expand(asked))
+    for row in rows:
+        own, *others = names(row)
+        assert len(set(names(row))) == len(names(row))
+        assert all(classes.index(other) < classes.index(own) for other in others)
+    counted = Counter(len(row["classes"]) for row in rows if names(row)[0] == "cow")
+    assert set(counted) == {2, 3} and min(counted.values()) > 15
+    assert {len(row["classes"]) for row in rows if names(row)[0] == "car"} == {1}
+
+
+def test_pairs_say_which_classes_go_together(tmp_path: Path) -> None:
+    asked = {"classes": ["car", "dog", "boat"], "several_share": 1.0, "images_per_class": 30}
+    rows = list(expand(section(pairs=[["boat", "car"]], **asked)))
+    assert {tuple(names(row)) for row in rows} == {("car",), ("dog",), ("boat", "car")}
+    counted = captioned(tmp_path, pairs="captions", **asked)
+    templates = [row for row in expand(counted, tmp_path) if row["source"] == "templates"]
+    assert {tuple(names(row)) for row in templates} == {("car",), ("dog", "car"), ("boat", "dog")}
+
+
+def test_captions_are_taken_over_with_their_classes(tmp_path: Path) -> None:
+    rows = list(expand(captioned(tmp_path, images_per_class=20), tmp_path))
+    assert all(
+        row["text"][each["start"] : each["end"]] == each["phrase"]
+        for row in rows
+        for each in row["classes"]
+    )
+    by_source = Counter((names(row)[0], row["source"]) for row in rows)
+    assert [by_source["dog", source] for source in ("captions", "classes_appended")] == [10, 4]
+    assert by_source["car", "templates"] == 20  # its only caption names the dog, which owns it
+    captions = [row for row in rows if row["source"] == "captions"]
+    dogs = {row["caption_id"] for row in captions if names(row)[0] == "dog"}
+    assert dogs == {"1", "2"}  # 3 is the boat's, and 6 says what a template says
+    beside = next(row for row in captions if row["caption_id"] == "1")
+    assert names(beside) == ["dog", "car"]
+    twice = next(row for row in captions if row["caption_id"] == "4")
+    assert names(twice) == ["boat", "boat"]
+    plural = [row for row in captions if row["caption_id"] == "2"]
+    assert all(row["text"].startswith("Two ") and row["text"].endswith("s!") for row in plural)
+    appended = next(r for r in rows if r["source"] == "classes_appended" and r["caption_id"] == "1")
+    assert appended["text"].startswith("A dog sits beside a car; ")
+    assert names(appended) == ["dog", "car"]
+
+
+def test_texts_of_all_sources_are_distinct(tmp_path: Path) -> None:
+    asked = captioned(tmp_path, images_per_class=60, max_classes=3)
+    for name in asked.class_names:
+        rows, tally = rows_of(name, asked, tmp_path)
+        assert len({normalise(row["text"]) for row in rows}) >= len(rows) - tally.repeats
+
+
+@pytest.mark.parametrize("name", ["car", "dog", "boat"])
+def test_a_larger_budget_keeps_rows_and_their_order(tmp_path: Path, name: str) -> None:
+    few, _ = rows_of(name, captioned(tmp_path, images_per_class=13), tmp_path)
+    many, _ = rows_of(name, captioned(tmp_path, images_per_class=80), tmp_path)
+    assert many[:13] == few
+
+
+def test_an_appended_class_keeps_the_rows_of_the_others(tmp_path: Path) -> None:
+    for images in (5, 40):
+        asked = {"images_per_class": images, "templates": ["a {}", "one {}", "two {}"]}
+        before, after = (
+            list(expand(captioned(tmp_path, classes=classes, **asked), tmp_path))
+            for classes in (["car", "dog"], ["car", "dog", "cow", "sheep"])
+        )
+        assert [row for row in after if names(row)[0] in ("car", "dog")] == before
+
+
+def test_rows_whose_word_became_a_class_are_withdrawn_and_replaced() -> None:
+    """Dogs leave the animals: the other rows stay, in their order, and new ones follow."""
+    asked = {
+        "lexicon": f"wordnet:{TINY}",
+        "images_per_class": 60,
+        "several_share": 0.3,
+        "templates": [f"a {{}} on page {number}" for number in range(90)],
+    }
+    sofa_first = ["sofa", "animal"]
+    before, quiet = rows_of("animal", section(classes=sofa_first, **asked))
+    after, tally = rows_of("animal", section(classes=[*sofa_first, "dog"], **asked))
+    dogs = {"dog", "domestic dog", "poodle", "poodle dog", "toy poodle"}
+    gone = [row for row in before if row["classes"][0]["phrase"] in dogs]
+    ids = {row["prompt_id"] for row in after}
+    assert len(gone) > 10 and quiet.withdrawn == 0
+    assert not [row for row in after if row["classes"][0]["phrase"] in dogs]
+    assert [row for row in before if row not in gone] == [
+        row for row in after if row["prompt_id"] in {each["prompt_id"] for each in before}
     ]
-    large = [
-        row for row in expand(section(images_per_class=9)) if row["classes"][0]["name"] == "dog"
-    ]
-    assert large[:5] == small
+    assert ids.isdisjoint(row["prompt_id"] for row in gone)
+    assert tally.withdrawn == len(gone)
+    assert len(after) == 60
+
+
+def test_a_class_without_words_left_stands_plainly_beside_others() -> None:
+    """All animals here but cranes are dogs: beside a sofa's kind stands "animal"."""
+    animal = {"name": "animal", "hyponyms": ["dog", "poodle"]}
+    sofa = {"name": "sofa", "hyponyms": ["sofa bed"]}
+    asked = {
+        "lexicon": f"wordnet:{TINY}",
+        "classes": [animal, sofa, "dog"],
+        "pairs": [["animal", "sofa"]],
+        "several_share": 1.0,
+        "shares": {"plain": 0.0, "synonym": 0.0, "hyponym": 1.0},
+    }
+    rows, _ = rows_of("sofa", section(**asked))
+    assert {tuple(each["phrase"] for each in row["classes"]) for row in rows} <= {
+        ("sofa bed", "animal"),
+        ("sofa beds", "animal"),
+    }
+
+
+def test_a_class_whose_words_are_as_good_as_lost_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One word in a million is its own: the deepest."""
+    monkeypatch.setattr(prompts, "MOST_IN_VAIN", 50)
+    asked = section(
+        lexicon=f"wordnet:{TINY}",
+        classes=["animal", "dog"],
+        shares={"plain": 0.0, "synonym": 0.0, "hyponym": 1.0},
+    )
+    plan = prepare(asked)
+    animal = plan.sources["animal"]
+    spare = Word("amoeba", "hyponym", 9, "")
+    entry = replace(animal.entry, words=(*animal.entry.words, spare))
+    weights = dict.fromkeys(animal.words["hyponym"].items, 1.0) | {spare: 1e-6}
+    lost = Weighted.of(weights)
+    source = replace(animal, entry=entry, words=animal.words | {"hyponym": lost})
+    plan = replace(plan, sources=plan.sources | {"animal": source})
+    with pytest.raises(InputError, match="50 prompts of class 'animal' in a row name words of"):
+        list(class_rows(plan, "animal", Tally()))
+
+
+def test_a_caption_that_a_new_class_mentions_goes_to_it(tmp_path: Path) -> None:
+    """Sentence 3 is the dog's until the boat is a class."""
+    classes = [["car", "dog"], ["car", "dog", "boat"]]
+    before, after = (
+        rows_of("dog", captioned(tmp_path, classes=each, images_per_class=40), tmp_path)
+        for each in classes
+    )
+    kept = {row["prompt_id"] for row in after[0]}
+    assert "3" in {row["caption_id"] for row in before[0]}
+    assert {row["caption_id"] for row in after[0]} == {"", "1", "2"}
+    assert all(row["prompt_id"] in kept for row in before[0] if row["caption_id"] != "3")
+    assert after[1].withdrawn > before[1].withdrawn
 
 
 def test_another_seed_gives_other_noise() -> None:
-    assert {r["seed"] for r in expand(section())}.isdisjoint(
-        r["seed"] for r in expand(section(seed=1))
-    )
+    seeds = [{row["seed"] for row in expand(section(seed=seed))} for seed in (0, 1)]
+    assert seeds[0].isdisjoint(seeds[1])
 
 
-def test_class_without_a_phrase_is_named_with_the_remedy() -> None:
-    with pytest.raises(InputError, match=r"'zeppelin' has no phrase.*phrases: \[\.\.\.\]"):
-        expand(section(classes=["car", "zeppelin"]))
+def test_rows_do_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
+    (tmp_path / "captions.txt").write_text(SENTENCES)
+    code = f"""
+import hashlib, json
+from pathlib import Path
+from tasks.params import ExpandPrompts
+from tasks.prompts import expand
+asked = ExpandPrompts.model_validate(json.loads({captioned(tmp_path).model_dump_json()!r}))
+print(hashlib.sha256(json.dumps(list(expand(asked, Path({str(tmp_path)!r})))).encode()).hexdigest())
+"""
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(printed) == 1
 
 
-def test_a_word_of_two_classes_is_refused() -> None:
-    classes = ["car", {"name": "bus", "phrases": ["bus", "minivan"]}]
-    with pytest.raises(InputError, match="'minivan' names both 'car' and 'bus'"):
-        expand(section(classes=classes))
+def test_captions_that_mention_no_class_are_refused(tmp_path: Path) -> None:
+    asked = captioned(tmp_path, classes=["cow"])
+    with pytest.raises(
+        InputError, match=r"captions\.txt: none of its 6 sentences mentions a class"
+    ):
+        prepare(asked, tmp_path)
+
+
+def test_a_pair_with_an_unknown_class_is_refused() -> None:
+    with pytest.raises(InputError, match=r"expand_prompts\.pairs: 'yeti' in \[car, yeti\]"):
+        prepare(section(pairs=[["car", "yeti"]]))

@@ -29,8 +29,20 @@ PROMPT: dict[str, Any] = {
     "seed": 2**63 - 1,
     "text": "an oak under a grey sky",
     "negative_prompt": "",
-    "classes": [{"name": "tree", "phrase": "oak", "start": 3, "end": 6, "relation": "hyponym"}],
+    "classes": [
+        {
+            "name": "tree",
+            "phrase": "oak",
+            "start": 3,
+            "end": 6,
+            "relation": "hyponym",
+            "depth": 1,
+            "synset": "n12268246",
+        }
+    ],
+    "source": "templates",
     "template": "a {} under a grey sky",
+    "caption_id": "",
 }
 
 

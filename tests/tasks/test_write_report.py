@@ -208,7 +208,9 @@ def root(tmp_path: Path) -> Path:
                 "seed": number,
                 "text": text,
                 "negative_prompt": "",
+                "source": "templates",
                 "template": "a {}",
+                "caption_id": "",
                 "classes": [
                     {
                         "name": name,
@@ -216,6 +218,8 @@ def root(tmp_path: Path) -> Path:
                         "start": text.index(name),
                         "end": text.index(name) + len(name),
                         "relation": "plain",
+                        "depth": 0,
+                        "synset": "",
                     }
                     for name in classes
                 ],
@@ -250,7 +254,17 @@ def root(tmp_path: Path) -> Path:
     records.write_table(tmp_path / "data/dataset/index.parquet", dataset, records.DATASET)
     records.write_json(tmp_path / "data/inputs/model.json", {"digest": "0123456789abcdef" * 4})
     curve = {"curve": [[10, 2.0], [20, 1.0]], "val": [[20, 0.5]]}
+    counts = {
+        "prompts": 1234,
+        "distinct_texts": 1001,
+        "distinct_words": 7,
+        "repeats": 233,
+        "withdrawn": 3,
+        "relations": {"hyponym": 34, "plain": 1200},
+        "depths": {"0": 1200, "1": 20, "3": 14},
+    }
     metrics = {
+        "prompts": counts | {"per_class": {"<car>": counts}},
         "filter": {
             "samples": 3,
             "kept": 2,
@@ -312,6 +326,8 @@ def test_the_page_shows_result_funnel_and_samples(params: Params, root: Path) ->
         "0123456789abcdef…",
         "synthetic only 100.0 %",
         "images_per_class: 150",
+        "1,234 prompts with 1,001 distinct texts and 7 distinct words for classes",
+        "<car> 1,234 1,200 0 34 1: 20, 3: 14 7 1,001 233 3",
     ):
         assert expected in words
 

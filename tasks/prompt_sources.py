@@ -1,0 +1,187 @@
+"""What prompts are drawn from: for each class its words, the classes beside it, and its captions.
+
+All of it is made so that growth keeps rows (`tasks.prompts`): a class appended to the list changes
+what is its own, never what an earlier class draws from.
+"""
+
+from bisect import bisect
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from random import Random
+from typing import Generic, TypeVar
+
+from tasks.captions import (
+    AMBIGUOUS,
+    Caption,
+    claim_table,
+    find_claims,
+    find_mentions,
+    phrase_table,
+    read_captions,
+    replace_mentions,
+)
+from tasks.english import normalise
+from tasks.lexicon import RELATIONS, Entry, Relation, Word, look_up_all
+from tasks.params import ExpandPrompts, InputError
+from tasks.templates import DEFAULT, Template, fill, parse
+
+T = TypeVar("T")
+_PLACE = "thing"
+"""Stands for any word when the patterns of captions and templates are compared."""
+
+
+@dataclass(frozen=True)
+class Weighted(Generic[T]):
+    """Things to draw from, with cumulative weights."""
+
+    items: tuple[T, ...]
+    cumulative: tuple[float, ...]
+
+    @classmethod
+    def of(cls, weights: Mapping[T, float]) -> "Weighted[T]":
+        return cls(tuple(weights), tuple(accumulate(weights.values())))
+
+    def draw(self, rng: Random) -> T:
+        place = rng.random() * self.cumulative[-1]
+        return self.items[bisect(self.cumulative, place, hi=len(self.items) - 1)]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the prompts of one class are drawn from.
+
+    Attributes:
+        words: by relation; a relation that the class has no words of is missing.
+        partners: the classes that may stand beside it, all before it in the list.
+        captions: those that mention it by any of its words, whoever else they mention.
+        owned: ids of those that are its own: they mention no class behind it in the list.
+    """
+
+    entry: Entry
+    words: dict[Relation, Weighted[Word]]
+    partners: Weighted[str]
+    captions: tuple[Caption, ...]
+    owned: frozenset[str]
+
+    def beside(self, relation: Relation) -> Weighted[Word]:
+        """The words for this class in another's prompt: plain ones where it has no others left."""
+        words = self.words.get(relation)
+        if words is None or all(word.text in self.entry.taken for word in words.items):
+            return self.words["plain"]
+        return words
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that prompts are made from, by class in label order."""
+
+    section: ExpandPrompts
+    templates: tuple[Template, ...]
+    sources: dict[str, Source]
+
+
+def prepare(section: ExpandPrompts, root: Path = Path()) -> Plan:
+    """Read the lexicon and the captions.
+
+    Raises:
+        InputError: a class has no words or no clear sense, ``pairs`` names an unknown class, or
+            the captions cannot be read or mention no class.
+    """
+    entries = look_up_all(section, root)
+    order = {entry.name: number for number, entry in enumerate(entries)}
+    for pair in () if isinstance(section.pairs, str) else section.pairs:
+        for name in pair:
+            if name not in order:
+                raise InputError(
+                    f"expand_prompts.pairs: {name!r} in [{', '.join(pair)}] is no class; name one "
+                    "of expand_prompts.classes, or drop the pair"
+                )
+    texts = DEFAULT if section.templates == "default" else section.templates
+    templates = tuple(parse(text) for text in texts)
+    claims = _read_claims(section, entries, root)
+    together = Counter(
+        (one, other)
+        for _, names in claims
+        for one in names
+        for other in names
+        if order[other] < order[one]
+    )
+    patterns = _patterns(templates, section.max_classes) if claims else frozenset()
+    sources = {}
+    for entry in entries:
+        mine = [caption for caption, names in claims if entry.name in names]
+        sources[entry.name] = Source(
+            entry=entry,
+            words=_weigh(entry, section.depth_weight),
+            partners=Weighted.of(_partners(entry.name, list(order), section, together)),
+            captions=tuple(mine),
+            owned=frozenset(
+                caption.id for caption in mine if _owner(caption, order, patterns) == entry.name
+            ),
+        )
+    return Plan(section, templates, sources)
+
+
+def _read_claims(
+    section: ExpandPrompts, entries: list[Entry], root: Path
+) -> list[tuple[Caption, set[str]]]:
+    """The captions that mention a class, and the classes that know a word of each."""
+    if section.captions == "none":
+        return []
+    sentences = read_captions(root / section.captions)
+    phrases, known = phrase_table(entries, section.stop_words), claim_table(entries)
+    claims = []
+    for key, text in sentences:
+        if names := find_claims(text, known):
+            claims.append((Caption(key, text, find_mentions(text, phrases)), names))
+    if not claims:
+        raise InputError(
+            f"expand_prompts.captions: {section.captions}: none of its {len(sentences)} sentences "
+            "mentions a class; give sentences about the classes, or give these more phrases"
+        )
+    return claims
+
+
+def _weigh(entry: Entry, depth_weight: float) -> dict[Relation, Weighted[Word]]:
+    weighed = {}
+    for relation in RELATIONS:
+        if words := entry.of(relation):
+            weights = {word: depth_weight ** max(word.depth - 1, 0) for word in words}
+            weighed[relation] = Weighted.of(weights)
+    return weighed
+
+
+def _partners(
+    name: str, names: list[str], section: ExpandPrompts, together: Mapping[tuple[str, str], int]
+) -> dict[str, float]:
+    """The classes before ``name`` that may stand beside it, with weights."""
+    before = names[: names.index(name)]
+    if section.pairs == "any":
+        return dict.fromkeys(before, 1.0)
+    if section.pairs == "captions":
+        return {other: together[name, other] for other in before if (name, other) in together}
+    return {other: 1.0 for other in before if {(name, other), (other, name)} & set(section.pairs)}
+
+
+def _owner(caption: Caption, order: Mapping[str, int], patterns: frozenset[str]) -> str | None:
+    """The class whose prompts a caption makes: the last in the list that it mentions.
+
+    None for a caption with a word that is unclear, or one that says what a template says.
+    """
+    names = caption.names
+    if not names or AMBIGUOUS in names:
+        return None
+    pattern, _ = replace_mentions(caption, dict.fromkeys(names, _PLACE))
+    return None if normalise(pattern) in patterns else max(names, key=order.__getitem__)
+
+
+def _patterns(templates: tuple[Template, ...], most: int) -> frozenset[str]:
+    """What the templates say, in normal form, with any words in one to ``most`` places."""
+    return frozenset(
+        normalise(fill(template, [_PLACE] * count)[0])
+        for template in templates
+        for count in range(1, most + 1)
+    )

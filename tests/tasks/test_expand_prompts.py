@@ -1,0 +1,109 @@
+"""The stage: its files, its numbers, its preview."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tasks import expand_prompts, records
+from tasks.expand_prompts import run, sample
+from tasks.params import InputError, Params
+from tasks.prompt_sources import prepare
+
+ROOT = Path(__file__).parents[2]
+Make = Callable[..., Params]
+
+
+@pytest.fixture
+def make(make_params: Make) -> Make:
+    def small(changes: dict[str, Any] | None = None) -> Params:
+        return make_params({"expand_prompts.images_per_class": 20} | (changes or {}))
+
+    return small
+
+
+def test_files_are_the_same_bytes_each_time(make: Make, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        run(make(), tmp_path / name)
+    for path in ("data/prompts.parquet", "metrics/prompts.json"):
+        assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes()
+    assert [path.name for path in (tmp_path / "a/data").iterdir()] == ["prompts.parquet"]
+
+
+def test_counts_are_those_of_the_rows(make: Make, tmp_path: Path) -> None:
+    run(make(), tmp_path)
+    rows = records.read_rows(tmp_path / "data/prompts.parquet")
+    counts = json.loads((tmp_path / "metrics/prompts.json").read_text())
+    assert counts["prompts"] == len(rows) == 160
+    assert counts["distinct_texts"] == len({row["text"] for row in rows})
+    assert counts["distinct_texts"] + counts["repeats"] == 160
+    assert counts["withdrawn"] == 0
+    assert counts["sources"] == {"templates": 160}
+    dogs = [row["classes"][0] for row in rows if row["classes"][0]["name"] == "dog"]
+    dog = counts["per_class"]["dog"]
+    assert dog["prompts"] == len(dogs) == 20
+    assert dog["synset"] == "n02084071"
+    for key, field in (("relations", "relation"), ("depths", "depth")):
+        values = [each[field] for each in dogs]
+        assert dog[key] == {str(value): values.count(value) for value in sorted(set(values))}
+    assert dog["distinct_words"] == len({each["phrase"] for each in dogs})
+    assert counts["distinct_words"] == sum(
+        row["distinct_words"] for row in counts["per_class"].values()
+    )
+
+
+def test_rows_are_written_in_parts(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "ROW_GROUP", 50)
+    run(make(), tmp_path)
+    file = records.parquet.ParquetFile(tmp_path / "data/prompts.parquet")
+    sizes = [file.metadata.row_group(n).num_rows for n in range(file.num_row_groups)]
+    assert sizes == [50, 50, 50, 10]
+
+
+def test_an_id_that_stands_twice_is_refused(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = expand_prompts.class_rows
+
+    def clashing(*arguments: Any) -> Any:
+        return (row | {"prompt_id": "00000000000000ff"} for row in real(*arguments))
+
+    monkeypatch.setattr(expand_prompts, "class_rows", clashing)
+    with pytest.raises(InputError, match="159 ids stand twice, by chance; choose another"):
+        run(make(), tmp_path)
+
+
+def test_a_sample_is_spread_over_the_classes(make: Make) -> None:
+    plan = prepare(make().expand_prompts)
+    names = [row["classes"][0]["name"] for row in sample(plan, 4)]
+    assert names == ["car", "tree", "bird", "dog"]
+    rows = list(sample(plan, 19))
+    assert len(rows) == 19
+    assert [row["classes"][0]["name"] for row in rows].count("car") == 3
+    assert {row["classes"][0]["relation"] for row in rows} == {"plain", "synonym", "hyponym"}
+
+
+def test_the_preview_prints_and_writes_nothing(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(make().model_dump(mode="json")))
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks.expand_prompts", "--preview", "8"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["class", "relation", "source", "prompt"]
+    assert len(lines) == 9
+    texts = {row["text"] for row in sample(prepare(make().expand_prompts), 8)}
+    assert all(any(line.rstrip().endswith(text) for text in texts) for line in lines[1:])
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]

@@ -1,0 +1,48 @@
+"""Templates agree with the word that is put into them, and spans mark it."""
+
+import pytest
+
+from tasks.english import normalise
+from tasks.templates import DEFAULT, fill, parse
+
+
+@pytest.mark.parametrize(
+    ("template", "word", "text", "phrase"),
+    [
+        ("a {}", "car", "a car", "car"),
+        ("a {}", "oak", "an oak", "oak"),
+        ("A {} on grass", "owl", "An owl on grass", "owl"),
+        ("a red {}", "auto", "a red auto", "auto"),
+        ("an old {}", "car", "an old car", "car"),
+        ("an {} at sea", "boat", "a boat at sea", "boat"),
+        ("{}", "oak", "oak", "oak"),
+        ("two of the {}", "oak", "two of the oak", "oak"),
+        ("A {}", "grass", "Grass", "Grass"),
+        ("a photo of a {}", "grass", "a photo of grass", "grass"),
+        ("a photo of a green {}", "grass", "a photo of green grass", "grass"),
+        ("a photo of a {}", "sky", "a photo of the sky", "sky"),
+        ("a photo of one {}", "grass", "a photo of grass", "grass"),
+        ("a photo of one {}", "wolf", "a photo of one wolf", "wolf"),
+        ("a photo of many {}.", "wolf", "a photo of many wolves.", "wolves"),
+        ("two small {} in a row", "bus", "two small buses in a row", "buses"),
+        ("several {}", "grass", "grass", "grass"),
+        ("a photo of several {}", "sunglasses", "a photo of sunglasses", "sunglasses"),
+    ],
+)
+def test_the_sentence_agrees_with_the_word(
+    template: str, word: str, text: str, phrase: str
+) -> None:
+    filled, [(start, end)] = fill(parse(template), [word])
+    assert filled == text
+    assert filled[start:end] == phrase
+
+
+def test_further_words_follow_with_their_own_articles() -> None:
+    text, spans = fill(parse("a photo of a {} at dusk"), ["oak", "hour", "sky", "car"])
+    assert text == "a photo of an oak, an hour, the sky and a car at dusk"
+    assert [text[start:end] for start, end in spans] == ["oak", "hour", "sky", "car"]
+
+
+def test_default_templates_say_different_things() -> None:
+    assert len(DEFAULT) == 1320
+    assert len({normalise(fill(parse(text), ["oak"])[0]) for text in DEFAULT}) == 1320
