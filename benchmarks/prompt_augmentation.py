@@ -28,6 +28,7 @@ SHARES: dict[str, dict[str, float]] = {
     "class names": {"plain": 1.0, "synonym": 0.0, "hyponym": 0.0},
     "synonyms and hyponyms": {"plain": 0.4, "synonym": 0.2, "hyponym": 0.4},
 }
+IMAGES_PER_CLASS = 75
 GAIN = 0.05
 """The bar: five points of mIoU."""
 
@@ -36,6 +37,8 @@ def cell_changes(words: str, seed: int, quick: bool) -> dict[str, dict[str, Any]
     """The parameters of a cell; no reference is trained, since none is compared with."""
     changes: dict[str, dict[str, Any]] = {name: dict(keys) for name, keys in QUICK.items() if quick}
     changes.setdefault("expand_prompts", {}).update(shares=SHARES[words], seed=seed)
+    if not quick:
+        changes["expand_prompts"]["images_per_class"] = IMAGES_PER_CLASS
     changes.setdefault("train_segmenter", {})["seed"] = seed
     changes["train_reference"] = {"labelled_set": "none"}
     return changes
