@@ -91,11 +91,13 @@ def _resident(processes: Iterable[psutil.Process]) -> int:
 
 
 def main(
-    *, quick: Annotated[bool, Parameter(help="the smallest parameters; writes no result")] = False
+    *,
+    quick: Annotated[bool, Parameter(help="the smallest parameters; writes no result")] = False,
+    keep: Annotated[Path | None, Parameter(help="a new folder in which the clone stays")] = None,
 ) -> None:
     """Time and peak memory of the demo, and the time of runs with nothing to do."""
     with tempfile.TemporaryDirectory(prefix="maskloom-demo-") as temporary:
-        folder = Path(temporary) / "maskloom"
+        folder = keep or Path(temporary) / "maskloom"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
         (folder / ".venv").symlink_to(ROOT / ".venv")
         if quick:

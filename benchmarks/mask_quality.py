@@ -47,8 +47,8 @@ ROOT = Path(__file__).parents[1]
 Changes = dict[str, Any]
 Recipe = tuple[str, str]
 METHODS: dict[str, dict[str, list[Any]]] = {
-    "attn2mask": {"resolutions": [[16], [16, 8]], "beta": [0.2, 0.3, 0.4]},
-    "averaged": {"resolutions": [[16], [16, 8]], "beta": [0.1, 0.2, 0.3]},
+    "attn2mask": {"resolutions": [[16], [16, 8]], "beta": [0.1, 0.2, 0.3]},
+    "averaged": {"resolutions": [[16], [16, 8]], "beta": [0.0, 0.1, 0.2]},
     "self_attention": {
         "resolutions": [[16], [8]],
         "power": [1, 4],
@@ -58,8 +58,8 @@ METHODS: dict[str, dict[str, list[Any]]] = {
 }
 REFINEMENTS: dict[str, dict[str, list[Any]]] = {
     "none": {},
-    "guided": {"radius": [4, 6], "epsilon": [0.001, 0.003], "iterations": [1, 3]},
-    "crf": {"bilateral_xy": [5.0, 10.0, 20.0], "bilateral_weight": [4.0, 10.0]},
+    "guided": {"radius": [6, 10], "epsilon": [0.0001, 0.001], "iterations": [1, 3]},
+    "crf": {"bilateral_xy": [10.0, 20.0], "bilateral_weight": [4.0, 10.0]},
 }
 TIMED = 64
 """Images of each timing."""
