@@ -178,9 +178,9 @@ RULES: list[tuple[str, Any, str]] = [
     ("extract_masks__guided__subsample", 0, "greater than or equal to 1, not 0"),
     (
         "extract_masks__guided__subsample",
-        7,
+        11,
         "radius must be at least subsample, so that the window on the smaller image holds a pixel "
-        "on each side, not 6 and 7",
+        "on each side, not 10 and 11",
     ),
     ("extract_masks__guided__iterations", 0, "greater than or equal to 1, not 0"),
     ("extract_masks__guided__sharpness", 0.0, "greater than 0, not 0.0"),
@@ -230,9 +230,9 @@ def test_a_broken_rule_is_named_with_its_key(
             "which is not kept; add it to [middle]",
         ),
         (
-            {"extract_masks__attn2mask__resolutions": [16, 8]},
+            {"extract_masks__attn2mask__resolutions": [16, 4]},
             "params.yaml: sample_images.capture.resolutions: extract_masks.method attn2mask reads "
-            "side 8, which is not kept; add it, or change extract_masks.attn2mask.resolutions",
+            "side 4, which is not kept; add it, or change extract_masks.attn2mask.resolutions",
         ),
         (
             {"extract_masks__method": "self_attention"},

@@ -180,7 +180,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "sample_images.height: must be a multiple of 8 for this model, not 60",
     ),
     "maps of no layer": (
-        {"sample_images.capture.resolutions": [24, 16, 12]},
+        {"sample_images.capture.resolutions": [24, 16, 12, 8]},
         "sample_images.capture.resolutions: at 64x64 this model's attention has the sides "
         "16, 8, 4, not 24, 12",
     ),

@@ -226,7 +226,8 @@ def root(tmp_path: Path) -> Path:
             }
         )
         maps = rng.random((len(classes), 16, 16)).astype(np.float16)
-        attention = Captured({("middle", (16, 16)): maps, ("0", (16, 16)): 1 - maps}).encode()
+        cross = {("middle", (16, 16)): maps, ("middle", (8, 8)): maps[:, ::2, ::2]}
+        attention = Captured(cross | {("0", (16, 16)): 1 - maps}).encode()
         label = rng.integers(0, 3, (16, 16)).astype(np.uint8)
         files = [
             ("x.png", encode_image(rng.integers(0, 256, (16, 16, 3)).astype(np.uint8))),
@@ -397,10 +398,10 @@ def test_the_same_run_gives_the_same_bytes(params: Params, root: Path) -> None:
 def test_the_recipe_is_told_in_words(make_params: Callable[..., Params]) -> None:
     params = make_params()
     assert attention_in_words(params) == (
-        "the class words' cross-attention at the middle step, maps of side 16"
+        "the class words' cross-attention at the middle step, maps of side 16, 8"
     )
     assert masks_in_words(params.extract_masks) == (
-        "attn2mask: background = 1 - max A - 0.3; refined by a guided filter"
+        "attn2mask: background = 1 - max A - 0.1; refined by a guided filter"
     )
     capture = {"steps": ["all"], "resolutions": None, "self_attention": None}
     params = make_params(
