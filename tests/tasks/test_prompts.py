@@ -327,3 +327,15 @@ def test_captions_that_mention_no_class_are_refused(tmp_path: Path) -> None:
 def test_a_pair_with_an_unknown_class_is_refused() -> None:
     with pytest.raises(InputError, match=r"expand_prompts\.pairs: 'yeti' in \[car, yeti\]"):
         prepare(section(pairs=[["car", "yeti"]]))
+
+
+def test_a_template_that_names_a_class_is_refused() -> None:
+    templates = ["a {}", "a street seen from a moving automobile, with a {}"]
+    with pytest.raises(InputError) as caught:
+        prepare(section(templates=templates))
+    assert str(caught.value) == (
+        "expand_prompts.templates: 1 of 2 name a class beside their {}, where nothing marks it, "
+        "such as 'a street seen from a moving automobile, with a {}' has a word for 'car'; say it "
+        "in other words, or give templates of your own"
+    )
+    assert len(prepare(section(templates=templates, classes=["dog"])).templates) == 2
