@@ -67,12 +67,15 @@ class Source:
     captions: tuple[Caption, ...]
     owned: frozenset[str]
 
-    def beside(self, relation: Relation) -> Weighted[Word]:
-        """The words for this class in another's prompt: plain ones where it has no others left."""
-        words = self.words.get(relation)
-        if words is None or all(word.text in self.entry.taken for word in words.items):
-            return self.words["plain"]
-        return words
+    def beside(self, relation: Relation, own: bool) -> Weighted[Word]:
+        """The words for this class in another's prompt: plain ones where it has no others.
+
+        Args:
+            own: look at the words alone that no other class takes.
+        """
+        words = self.words.get(relation, self.words["plain"])
+        lost = own and all(word.text in self.entry.taken for word in words.items)
+        return self.words["plain"] if lost else words
 
 
 @dataclass(frozen=True)

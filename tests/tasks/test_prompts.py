@@ -53,9 +53,9 @@ def section(**changes: Any) -> ExpandPrompts:
     return ExpandPrompts.model_validate(values | changes)
 
 
-def captioned(folder: Path, **changes: Any) -> ExpandPrompts:
-    """Half of the prompts from `SENTENCES`, a quarter with the class words behind them."""
-    (folder / "captions.txt").write_text(SENTENCES)
+def captioned(folder: Path, sentences: str = SENTENCES, **changes: Any) -> ExpandPrompts:
+    """Half of the prompts from sentences, a quarter with the class words behind them."""
+    (folder / "captions.txt").write_text(sentences)
     sources = {"templates": 0.25, "captions": 0.5, "classes_appended": 0.25}
     values = {"captions": "captions.txt", "sources": sources, "classes": ["car", "dog", "boat"]}
     return section(**values | changes)
@@ -233,6 +233,77 @@ def test_rows_whose_word_became_a_class_are_withdrawn_and_replaced() -> None:
     assert len(after) == 60
 
 
+ANIMAL = {"name": "animal", "hyponyms": ["dog", "poodle", "zebra", "lion", "otter", "seal"]}
+ANIMALS = {
+    "lexicon": f"wordnet:{TINY}",
+    "images_per_class": 400,
+    "templates": [f"a {{}} on page {number}" for number in range(2000)],
+    "shares": {"plain": 0.9, "synonym": 0.0, "hyponym": 0.1},
+}
+
+
+@pytest.mark.parametrize("name", ["sofa", "animal"])
+def test_rows_that_stay_keep_their_places(name: str) -> None:
+    """Full shards without a withdrawn row are the same, with rows of two streams in them."""
+    before, _ = rows_of(name, section(classes=[ANIMAL, "sofa"], **ANIMALS))
+    after, tally = rows_of(name, section(classes=[ANIMAL, "sofa", "dog"], **ANIMALS))
+    gone = [any(each["phrase"] in ("dog", "poodle") for each in row["classes"]) for row in before]
+    assert sum(gone) == tally.withdrawn >= 3
+    stays = [one == two for one, two in zip(before, after, strict=True)]
+    assert stays == [not each for each in gone]
+    shards = [range(first, first + 20) for first in range(0, 400, 20)]
+    untouched = [shard for shard in shards if not any(gone[at] for at in shard)]
+    assert 3 <= len(untouched) < len(shards)
+    for shard in untouched:
+        assert {before[at]["classes"][0]["relation"] for at in shard} == {"plain", "hyponym"}
+
+
+def test_a_class_that_loses_all_words_of_a_relation_keeps_its_other_rows() -> None:
+    lost = ANIMAL | {"hyponyms": ["dog", "poodle"]}
+    for name in ("sofa", "animal"):
+        before, _ = rows_of(name, section(classes=[lost, "sofa"], **ANIMALS))
+        after, tally = rows_of(name, section(classes=[lost, "sofa", "dog"], **ANIMALS))
+        changed = [one for one, two in zip(before, after, strict=True) if one != two]
+        assert len(changed) == tally.withdrawn > 5
+        assert all({"dog", "poodle"} & {c["phrase"] for c in r["classes"]} for r in changed)
+
+
+def test_a_spare_row_stays_whatever_else_goes_and_however_many_are_asked_for() -> None:
+    shares = {"plain": 0.5, "synonym": 0.0, "hyponym": 0.5}
+    none, one, two, more = (
+        rows_of(
+            "animal",
+            section(**ANIMALS | {"classes": classes, "images_per_class": n, "shares": shares}),
+        )[0]
+        for classes, n in (
+            ([ANIMAL], 150),
+            ([ANIMAL, "poodle"], 150),
+            ([ANIMAL, "poodle", "dog"], 150),
+            ([ANIMAL, "poodle", "dog"], 250),
+        )
+    )
+    spares = [at for at in range(150) if one[at] != none[at]]
+    stay = [at for at in spares if one[at]["classes"][0]["phrase"] != "dog"]
+    assert len(stay) > 5 and any(one[at] != two[at] for at in range(stay[-1]))
+    assert [two[at] for at in stay] == [one[at] for at in stay]
+    assert more[:150] == two
+
+
+def test_streams_do_not_say_the_same() -> None:
+    """A red car is a template with the plain word and another one with the kind."""
+    red = {"name": "car", "phrases": ["car"], "synonyms": [], "hyponyms": ["red car"]}
+    asked = {
+        "classes": [red],
+        "templates": ["a {}", "a red {}", "two {}", "two red {}"],
+        "shares": {"plain": 0.5, "synonym": 0.0, "hyponym": 0.5},
+        "images_per_class": 4,
+    }
+    for seed in range(8):
+        rows, tally = rows_of("car", section(seed=seed, **asked))
+        assert len({normalise(row["text"]) for row in rows}) == 4
+        assert tally.repeats == tally.withdrawn == 0
+
+
 def test_a_class_without_words_left_stands_plainly_beside_others() -> None:
     """All animals here but cranes are dogs: beside a sofa's kind stands "animal"."""
     animal = {"name": "animal", "hyponyms": ["dog", "poodle"]}
@@ -276,14 +347,15 @@ def test_a_class_whose_words_are_as_good_as_lost_is_given_up(
 def test_a_caption_that_a_new_class_mentions_goes_to_it(tmp_path: Path) -> None:
     """Sentence 3 is the dog's until the boat is a class."""
     classes = [["car", "dog"], ["car", "dog", "boat"]]
+    told = SENTENCES.replace("A photo of a dog.", "")  # which is nobody's before and after
     before, after = (
-        rows_of("dog", captioned(tmp_path, classes=each, images_per_class=40), tmp_path)
+        rows_of("dog", captioned(tmp_path, told, classes=each, images_per_class=15), tmp_path)
         for each in classes
     )
-    kept = {row["prompt_id"] for row in after[0]}
     assert "3" in {row["caption_id"] for row in before[0]}
     assert {row["caption_id"] for row in after[0]} == {"", "1", "2"}
-    assert all(row["prompt_id"] in kept for row in before[0] if row["caption_id"] != "3")
+    pairs = list(zip(before[0], after[0], strict=True))
+    assert all((one == two) == (one["caption_id"] != "3") for one, two in pairs)
     assert after[1].withdrawn > before[1].withdrawn
 
 
