@@ -15,6 +15,7 @@ from itertools import count, islice
 from pathlib import Path
 
 from tasks.english import normalise
+from tasks.lexicon import RELATIONS
 from tasks.params import ExpandPrompts, InputError
 from tasks.prompt_sources import Plan, Source, prepare
 from tasks.prompt_streams import Drawn, Key, Row, draw_rows, row_seed
@@ -106,15 +107,15 @@ def stream_shares(section: ExpandPrompts, source: Source) -> dict[Key, float]:
     """The share of each stream of a class, words and captions that other classes take included.
 
     What a class lacks goes to what it has: without synonyms to its plain name, without captions to
-    the templates.
+    the templates. Behind a caption stand plain names alone: any other word may contradict it.
     """
     shares: dict[Key, float] = defaultdict(float)
     for kind, part in section.sources:
-        for relation, share in section.shares:
-            key = (
-                kind if source.captions or kind == "templates" else "templates",
-                relation if relation in source.words else "plain",
-            )
+        for relation in RELATIONS:
+            share = getattr(section.shares, relation)
+            kind = kind if source.captions else "templates"
+            plain = kind == "classes_appended" or relation not in source.words
+            key: Key = (kind, "plain" if plain else relation)
             if part * share > 0:
                 shares[key] += part * share
     return dict(shares)

@@ -169,7 +169,7 @@ def test_captions_are_taken_over_with_their_classes(tmp_path: Path) -> None:
         for each in row["classes"]
     )
     by_source = Counter((names(row)[0], row["source"]) for row in rows)
-    assert [by_source["dog", source] for source in ("captions", "classes_appended")] == [10, 4]
+    assert [by_source["dog", source] for source in ("captions", "classes_appended")] == [10, 5]
     assert by_source["car", "templates"] == 20  # its only caption names the dog, which owns it
     captions = [row for row in rows if row["source"] == "captions"]
     dogs = {row["caption_id"] for row in captions if names(row)[0] == "dog"}
@@ -183,6 +183,8 @@ def test_captions_are_taken_over_with_their_classes(tmp_path: Path) -> None:
     appended = next(r for r in rows if r["source"] == "classes_appended" and r["caption_id"] == "1")
     assert appended["text"].startswith("A dog sits beside a car; ")
     assert names(appended) == ["dog", "car"]
+    behind = [row["classes"] for row in rows if row["source"] == "classes_appended"]
+    assert {each["relation"] for classes in behind for each in classes} == {"plain"}
 
 
 def test_texts_of_all_sources_are_distinct(tmp_path: Path) -> None:
