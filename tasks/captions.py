@@ -150,8 +150,9 @@ def _key(text: str) -> tuple[str, ...]:
 
 
 def phrase_table(entries: Sequence[Entry], stop_words: Iterable[str] = ()) -> Phrases:
-    """The phrases to look for, in singular and plural, words that another class takes left out.
+    """The phrases to look for, in singular and plural.
 
+    A word that another class takes is that class's, or `AMBIGUOUS` where that does not use it.
     Stop words count before words of the classes, then come `TABLE`'s words and its compounds.
     """
     table: Phrases = {_key(word): Known(None, False) for word in stop_words}
@@ -159,6 +160,9 @@ def phrase_table(entries: Sequence[Entry], stop_words: Iterable[str] = ()) -> Ph
         for word in entry.words:
             if word.text not in entry.taken:
                 _add(table, entry.name, word.text)
+    for text in [text for entry in entries for text in entry.taken]:
+        for form in (text, plural(text)):
+            table.setdefault(_key(form), Known(AMBIGUOUS, False))
     own = set(table)
     for entry in entries:
         for text in _table()["also_said"].get(entry.synset, []):

@@ -366,6 +366,22 @@ def test_another_seed_gives_other_noise() -> None:
     assert seeds[0].isdisjoint(seeds[1])
 
 
+def test_another_negative_prompt_gives_other_ids_of_the_same_texts() -> None:
+    plain, negative = (list(expand(section(negative_prompt=text))) for text in ("", "blurry"))
+    assert [row["text"] for row in plain] == [row["text"] for row in negative]
+    ids = [{row["prompt_id"] for row in rows} for rows in (plain, negative)]
+    assert ids[0].isdisjoint(ids[1])
+
+
+def test_a_caption_with_an_unclear_word_is_nobody_s(tmp_path: Path) -> None:
+    """A convertible is a car and a sofa."""
+    (tmp_path / "captions.txt").write_text("A convertible beside a dog.\nA car beside a dog.\n")
+    car, sofa = ({"name": name, "hyponyms": ["convertible"]} for name in ("car", "sofa"))
+    asked = section(classes=[car, sofa, "dog"], captions="captions.txt")
+    owned = {name: source.owned for name, source in prepare(asked, tmp_path).sources.items()}
+    assert owned == {"car": frozenset(), "sofa": frozenset(), "dog": frozenset({"2"})}
+
+
 def test_rows_do_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
     (tmp_path / "captions.txt").write_text(SENTENCES)
     code = f"""

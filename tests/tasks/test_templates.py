@@ -21,6 +21,7 @@ from tasks.templates import DEFAULT, fill, parse
         ("a photo of a {}", "grass", "a photo of grass", "grass"),
         ("a photo of a green {}", "grass", "a photo of green grass", "grass"),
         ("a photo of a {}", "sky", "a photo of the sky", "sky"),
+        ("a photo of a red {}", "sky", "a photo of the red sky", "sky"),
         ("a photo of one {}", "grass", "a photo of grass", "grass"),
         ("a photo of one {}", "wolf", "a photo of one wolf", "wolf"),
         ("a photo of many {}.", "wolf", "a photo of many wolves.", "wolves"),
