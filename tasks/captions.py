@@ -2,10 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tasks.english import article, listed, plural, words
 from tasks.lexicon import Entry
@@ -15,14 +19,33 @@ from tasks.templates import Filled, upper_first
 AMBIGUOUS = ""
 """Stands for the class of a word that two classes know and neither owns."""
 
-Phrases = dict[tuple[str, ...], tuple[str | None, bool | None]]
-"""Words of a phrase -> its class (None: no class, a stop word) and whether it is a plural (None:
-singular and plural are the same, as with sheep)."""
+
+@dataclass(frozen=True)
+class Known:
+    """What a phrase in a caption says.
+
+    Attributes:
+        name: the class; None for words that speak of no class, whatever is inside them.
+        is_plural: None where singular and plural are the same, as with sheep.
+        is_word: False where the class is there, but no word of it can take the phrase's place.
+    """
+
+    name: str | None
+    is_plural: bool | None
+    is_word: bool = True
+
+
+Phrases = dict[tuple[str, ...], Known]
+"""Words of a phrase -> what it says."""
 SINGULAR = listed("a an another each her his its my one our that the their this your")
 """Words before a noun like sheep that make it one of them."""
+_POSSESSIVE = re.compile(r"['\u2019](?:s\b|(?=\W|$))", re.IGNORECASE)
 
 Claims = dict[tuple[str, ...], set[str]]
 """Words of a phrase -> all classes that know it, whoever has the better claim."""
+
+TABLE = Path(__file__).parent / "lexicons/captions.yaml"
+"""Compounds that are no such thing, and words for classes that prompts do not use."""
 
 
 @dataclass(frozen=True)
@@ -56,31 +79,40 @@ def read_captions(path: Path) -> list[tuple[str, str]]:
     ``{id: sentence}``, ``{id: [sentence, ...]}``, or COCO's ``annotations`` with ``caption``.
 
     Raises:
-        InputError: the file is missing, is no text, or is JSON of another form.
+        InputError: the file is missing, empty or no text, or is JSON of another form.
     """
     where = f"expand_prompts.captions: {path}"
+    not_text = "give sentences in UTF-8, one a line, or JSON"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise InputError(f"{where}: no such file; give a text or JSON file, or none") from None
+    except IsADirectoryError:
+        raise InputError(f"{where}: is a folder; give a text or JSON file, or none") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{where}: is not text ({error}); give sentences in UTF-8, one a line, or JSON"
-        ) from None
-    if "\0" in text:
-        raise InputError(f"{where}: is not text; give sentences in UTF-8, one a line, or JSON")
-    if path.suffix == ".json":
+        raise InputError(f"{where}: is not text ({error}); {not_text}") from None
+    if path.suffix.lower() == ".json":
         try:
             found = list(_from_json(json.loads(text)))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
+            problem = error if isinstance(error, ValueError) else "is nested too deeply"
             raise InputError(
-                f"{where}: {error}; give a list of sentences, {{id: [sentence, ...]}} or COCO "
+                f"{where}: {problem}; give a list of sentences, {{id: [sentence, ...]}} or COCO "
                 "captions"
             ) from None
     else:
         found = [(str(number), line) for number, line in enumerate(text.splitlines(), start=1)]
     clean = [(key, " ".join(sentence.split())) for key, sentence in found]
-    return [(key, sentence) for key, sentence in clean if sentence]
+    sentences = [(key, sentence) for key, sentence in clean if sentence]
+    if not sentences:
+        raise InputError(f"{where}: has no sentence in it; {not_text}")
+    for key, sentence in sentences:
+        if control := next((one for one in sentence if unicodedata.category(one) == "Cc"), None):
+            raise InputError(
+                f"{where}: is not text: entry {key} has the control character {control!r}; "
+                f"{not_text}"
+            )
+    return sentences
 
 
 def _from_json(value: Any) -> Iterator[tuple[str, str]]:
@@ -102,41 +134,83 @@ def _from_json(value: Any) -> Iterator[tuple[str, str]]:
             raise ValueError(f"the entry {key!r} is neither a sentence nor a list of sentences")
 
 
-def phrase_table(entries: Iterable[Entry], stop_words: Iterable[str] = ()) -> Phrases:
-    """The phrases to look for, in singular and plural, words that another class takes left out."""
-    table: Phrases = {tuple(w for w, _, _ in words(word)): (None, False) for word in stop_words}
+@cache
+def _table() -> dict[str, Any]:
+    table: dict[str, Any] = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+    return table
+
+
+@cache
+def _compounds() -> frozenset[tuple[str, ...]]:
+    return frozenset(_key(form) for text in _table()["compounds"] for form in (text, plural(text)))
+
+
+def _key(text: str) -> tuple[str, ...]:
+    return tuple(word for word, _, _ in words(text))
+
+
+def phrase_table(entries: Sequence[Entry], stop_words: Iterable[str] = ()) -> Phrases:
+    """The phrases to look for, in singular and plural.
+
+    A word that another class takes is that class's, or `AMBIGUOUS` where that does not use it.
+    Stop words count before words of the classes, then come `TABLE`'s words and its compounds.
+    """
+    table: Phrases = {_key(word): Known(None, False) for word in stop_words}
     for entry in entries:
         for word in entry.words:
-            if word.text in entry.taken:
-                continue
-            both = plural(word.text)
-            for text, several in ((word.text, False), (both, True)):
-                key = tuple(part for part, _, _ in words(text))
-                number = None if both == word.text else several
-                known = table.setdefault(key, (entry.name, number))
-                if known[0] not in (None, entry.name):
-                    table[key] = (AMBIGUOUS, number)
+            if word.text not in entry.taken:
+                _add(table, entry.name, word.text)
+    for text in [text for entry in entries for text in entry.taken]:
+        for form in (text, plural(text)):
+            table.setdefault(_key(form), Known(AMBIGUOUS, False))
+    own = set(table)
+    for entry in entries:
+        for text in _table()["also_said"].get(entry.synset, []):
+            _add(table, entry.name, text, own)
+        for text in _table()["together"].get(entry.synset, []):
+            table.setdefault(_key(text), Known(entry.name, True, False))
+    for key in _compounds():
+        table.setdefault(key, Known(None, False))
     return table
+
+
+def _add(table: Phrases, name: str, text: str, own: Collection[tuple[str, ...]] = ()) -> None:
+    """Let a text and its plural stand for a class, but for the phrases in ``own``."""
+    both = plural(text)
+    for form, several in ((text, False), (both, True)):
+        key, number = _key(form), None if both == text else several
+        if key not in own and table.setdefault(key, Known(name, number)).name not in (None, name):
+            table[key] = Known(AMBIGUOUS, number)
 
 
 def claim_table(entries: Iterable[Entry]) -> Claims:
     """All phrases of all classes, in singular and plural."""
     table: Claims = {}
     for entry in entries:
-        for word in entry.words:
-            for text in (word.text, plural(word.text)):
-                table.setdefault(tuple(part for part, _, _ in words(text)), set()).add(entry.name)
+        own = [word.text for word in entry.words]
+        for word in own + _table()["also_said"].get(entry.synset, []):
+            for text in (word, plural(word)):
+                table.setdefault(_key(text), set()).add(entry.name)
     return table
 
 
 def find_claims(text: str, table: Claims) -> set[str]:
-    """The classes that know any phrase in a text, longer phrases around it or not."""
+    """The classes that know any phrase in a text, longer phrases around it or not.
+
+    Only compounds hide what is inside: they are the same whatever the classes.
+    """
     parts = [word for word, _, _ in words(text)]
-    longest = max(map(len, table), default=0)
+    longest = max(map(len, (*table, *_compounds())))
+    spans = [
+        (at, at + count)
+        for at in range(len(parts))
+        for count in range(1, min(longest, len(parts) - at) + 1)
+    ]
+    hidden = [(a, b) for a, b in spans if tuple(parts[a:b]) in _compounds()]
     found: set[str] = set()
-    for at in range(len(parts)):
-        for count in range(1, min(longest, len(parts) - at) + 1):
-            found |= table.get(tuple(parts[at : at + count]), set())
+    for a, b in spans:
+        if not any(c <= a and b <= d and b - a < d - c for c, d in hidden):
+            found |= table.get(tuple(parts[a:b]), set())
     return found
 
 
@@ -144,30 +218,40 @@ def find_mentions(text: str, table: Phrases) -> tuple[Mention, ...]:
     """The phrases of a table in a text: whole words only, the longest first.
 
     No cat in category. Of two that follow each other the first only tells the second's kind: a
-    sheep dog is no sheep.
+    sheep dog is no sheep. Where a possessive ("a horse's head") or a word such as "family" tells
+    of a class that is not mentioned otherwise, nothing can be marked as it: the text has a mention
+    of `AMBIGUOUS`, so that no class takes it.
     """
     found: list[Mention] = []
+    unmarked: list[Mention] = []
     at = 0
     parts = words(text)
     longest = max(map(len, table), default=0)
     while at < len(parts):
         for count in range(min(longest, len(parts) - at), 0, -1):
-            hit = table.get(tuple(word for word, _, _ in parts[at : at + count]))
-            if hit is None:
+            known = table.get(tuple(word for word, _, _ in parts[at : at + count]))
+            if known is None:
                 continue
-            name, number = hit
             start, end = parts[at][1], parts[at + count - 1][2]
-            if name is not None:
+            after = text[end:]
+            if known.name is None or (not known.is_word and after.startswith(" of ")):
+                pass  # of no class, or a number of something else: a couple of dogs
+            elif not known.is_word or _POSSESSIVE.match(after):
+                unmarked.append(Mention(known.name, start, end, True))
+            else:
                 if found and text[found[-1].end : start] == " ":
                     found.pop()
+                number = known.is_plural
                 if number is None:
                     before = {word for word, _, _ in parts[max(at - 3, 0) : at]}
                     number = not before & SINGULAR
-                found.append(Mention(name, start, end, number))
+                found.append(Mention(known.name, start, end, number))
             at += count - 1
             break
         at += 1
-    return tuple(found)
+    marked = {mention.name for mention in found}
+    lacking = [replace(one, name=AMBIGUOUS) for one in unmarked if one.name not in marked]
+    return tuple(sorted([*found, *lacking], key=lambda mention: mention.start))
 
 
 def replace_mentions(caption: Caption, word_of: Mapping[str, str]) -> Filled:

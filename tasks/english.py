@@ -25,15 +25,36 @@ PLURAL_ONLY = listed("""
     overalls pajamas pants pj's pyjamas scissors shorts sunglasses tights trousers trunks
 """)
 """Nouns that are plural already."""
-QUANTIFIERS = listed(
-    "both eight few five four many nine seven several six some ten three two various"
-)
+QUANTIFIERS = listed("""
+    all both countless eight eighteen eleven few fifteen fifty five forty four fourteen many nine
+    nineteen no numerous seven seventeen several six sixteen some ten these thirteen thirty those
+    three twelve twenty two various
+""")
 """Words after which a noun is plural."""
+AMOUNTS = (
+    r"an? (?:dozen|few)",
+    r"an? (?:bunch|couple|crowd|flock|group|handful|herd|lot|number|pack|pair|pile|row|set) of",
+    r"(?:couples|dozens|groups|hundreds|lots|pairs|plenty|rows) of",
+    r"(?!1 )\d+",
+)
+"""Patterns of phrases and figures after which a noun is plural."""
 UNIQUE = frozenset({"sky", "blue sky"})
 """Things that there is one of: "the sky"."""
 
+IRREGULAR = {
+    "coho": "cohos",
+    "contrafagotto": "contrafagotti",
+    "gecko": "geckos",
+    "knee-hi": "knee-highs",
+    "phyllo": "phyllo",
+    "pullman": "Pullmans",
+}
+"""Plurals that the library gets wrong."""
+
+_PREPOSITION = "(?:at|by|in|of|on|to|with)"
+_HEAD = re.compile(rf"(?P<head>.+?)(?P<rest> {_PREPOSITION} .+|-{_PREPOSITION}-\S+)")
 _SPELLED_OUT_WITH_AN = "AEFHILMNORSX"  # an SUV, an FM radio; but a UFO, a CD
-_WORD = re.compile(r"[^\W_]+(?:['\u2019-][^\W_]+)*")
+_WORD = re.compile(r"([^\W_]+(?:(?!['\u2019]s(?![\w-]))['\u2019-][^\W_]+)*)(?:['\u2019]s)?", re.I)
 _ARTICLES = frozenset({"a", "an", "the"})
 
 
@@ -58,13 +79,22 @@ def article(phrase: str) -> str:
 
 @cache
 def plural(phrase: str) -> str:
-    """Several of it: two cars, sheep, people, buses; uncountable and plural phrases stay."""
-    last = phrase.rsplit(" ", 1)[-1].lower()
-    if last in UNCOUNTABLE or last in PLURAL_ONLY or phrase.lower() in UNIQUE:
+    """Several of it: two cars, sheep, people, buses; uncountable and plural phrases stay.
+
+    The last word is made plural, or the one before a preposition: chests of drawers.
+    """
+    if match := _HEAD.fullmatch(phrase):
+        return plural(match["head"]) + match["rest"]
+    before, space, last = phrase.rpartition(" ")
+    if last.lower() in UNCOUNTABLE | PLURAL_ONLY or phrase.lower() in UNIQUE:
         return phrase
-    if re.search(r"\b[A-Z0-9]{2,}$", phrase):
-        return f"{phrase}s"
-    return str(_ENGINE.plural_noun(phrase))
+    if last.lower() in IRREGULAR:
+        several = IRREGULAR[last.lower()]
+    elif re.search(r"\b[A-Z0-9]{2,}$", last):
+        several = f"{last}s"
+    else:
+        several = str(_ENGINE.plural_noun(last))
+    return before + space + several
 
 
 def with_article(phrase: str) -> str:
@@ -73,8 +103,11 @@ def with_article(phrase: str) -> str:
 
 
 def words(text: str) -> list[tuple[str, int, int]]:
-    """The words of a text in lower case, each with its first and last-plus-one character."""
-    return [(match[0].lower(), match.start(), match.end()) for match in _WORD.finditer(text)]
+    """The words of a text in lower case, each with its first and last-plus-one character.
+
+    Without a possessive's ending: the word in "a cat's tail" is "cat".
+    """
+    return [(match[1].lower(), match.start(1), match.end(1)) for match in _WORD.finditer(text)]
 
 
 @cache

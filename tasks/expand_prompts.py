@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import cyclopts
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -101,14 +101,18 @@ def show_preview(params: Params, wanted: int) -> None:
             for one in row["classes"]
         ]
         names = ", ".join(one["name"] for one in row["classes"])
-        table.add_row(names, ", ".join(named), row["source"], text)
+        table.add_row(Text(names), ", ".join(named), row["source"], text)
     Console().print(table)
 
 
 def main(
     *,
     preview: Annotated[
-        int, Parameter(help="print so many prompts, spread over the classes, and write nothing")
+        int,
+        Parameter(
+            help="print so many prompts, spread over the classes, and write nothing",
+            validator=validators.Number(gte=0),
+        ),
     ] = 0,
 ) -> None:
     """Expand the class names into prompts: data/prompts.parquet."""

@@ -47,6 +47,9 @@ class RenderStorybook(Section):
     seed: int = Field(ge=0)
 
 
+_WORD = re.compile(r"[^\W_]")
+
+
 class ClassPhrases(Section):
     """A class to segment, what is meant by it, and the words for it."""
 
@@ -56,11 +59,32 @@ class ClassPhrases(Section):
     synonyms: tuple[str, ...] | None = None
     hyponyms: tuple[str, ...] | None = None
 
+    @field_validator("name")
+    @classmethod
+    def _a_name(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("a class needs a name")
+        return value
+
     @field_validator("phrases")
     @classmethod
     def _some_phrase(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         if value is not None and not any(phrase.strip() for phrase in value):
             raise ValueError("a class needs at least one phrase; name one, or leave the key out")
+        return value
+
+    @field_validator("phrases", "synonyms", "hyponyms")
+    @classmethod
+    def _bare_words(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for phrase in value or ():
+            if not _WORD.search(phrase):
+                raise ValueError(f"a phrase has a word in it: {phrase!r}")
+            if not phrase.isprintable() or "{" in phrase or "}" in phrase:
+                raise ValueError(f"a phrase is one line of words, without braces: {phrase!r}")
+            if phrase.split()[0].lower() in ("a", "an", "the"):
+                raise ValueError(
+                    f"a phrase stands without a, an or the, which the prompts put in: {phrase!r}"
+                )
         return value
 
 
@@ -120,6 +144,12 @@ class ExpandPrompts(Section):
         if isinstance(value, list | tuple):
             if not value:
                 raise ValueError("name at least one class, or a list in classes_file")
+            for item in value:
+                if not isinstance(item, str | dict | ClassPhrases):
+                    raise ValueError(
+                        f"a class is a name or a mapping with a name, and {item!r} is neither; put "
+                        f'a name that is a number or yes, no or null in quotes: "{item}"'
+                    )
             return [{"name": item} if isinstance(item, str) else item for item in value]
         return value
 
@@ -132,14 +162,38 @@ class ExpandPrompts(Section):
             raise ValueError(f"each class name stands once; twice: {', '.join(twice)}")
         return value
 
-    @field_validator("templates")
+    @field_validator("templates", mode="before")
     @classmethod
-    def _slot(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    def _slot(cls, value: Any) -> Any:
+        if value == "default":
+            return value
+        if not isinstance(value, list | tuple):
+            raise ValueError("must be `default` or a list of templates")
         if not value:
             raise ValueError("give at least one template, or `default`")
-        for template in () if isinstance(value, str) else value:
-            if template.count("{}") != 1:
+        for template in value:
+            if not isinstance(template, str) or template.count("{}") != 1:
                 raise ValueError(f"a template has exactly one {{}} for the class: {template!r}")
+            around = template.replace("{}", "")
+            if "{" in around or "}" in around or not template.isprintable():
+                raise ValueError(
+                    f"a template is one line, and has no braces beside its {{}}: {template!r}"
+                )
+        return value
+
+    @field_validator("pairs", mode="before")
+    @classmethod
+    def _two_each(cls, value: Any) -> Any:
+        if value in ("any", "captions"):
+            return value
+        if not isinstance(value, list | tuple):
+            raise ValueError("must be any, captions or a list of pairs, such as [[car, tree]]")
+        for pair in value:
+            names = pair if isinstance(pair, list | tuple) else ()
+            if len(names) != 2 or not all(isinstance(name, str) for name in names):
+                raise ValueError(f"a pair is a list of two class names, and {pair!r} is none")
+            if names[0] == names[1]:
+                raise ValueError(f"a pair has two different classes: [{', '.join(names)}]")
         return value
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ what is its own, never what an earlier class draws from.
 
 from bisect import bisect
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 from tasks.captions import (
     AMBIGUOUS,
     Caption,
+    Claims,
     claim_table,
     find_claims,
     find_mentions,
@@ -66,12 +67,15 @@ class Source:
     captions: tuple[Caption, ...]
     owned: frozenset[str]
 
-    def beside(self, relation: Relation) -> Weighted[Word]:
-        """The words for this class in another's prompt: plain ones where it has no others left."""
-        words = self.words.get(relation)
-        if words is None or all(word.text in self.entry.taken for word in words.items):
-            return self.words["plain"]
-        return words
+    def beside(self, relation: Relation, own: bool) -> Weighted[Word]:
+        """The words for this class in another's prompt: plain ones where it has no others.
+
+        Args:
+            own: look at the words alone that no other class takes.
+        """
+        words = self.words.get(relation, self.words["plain"])
+        lost = own and all(word.text in self.entry.taken for word in words.items)
+        return self.words["plain"] if lost else words
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,8 @@ def prepare(section: ExpandPrompts, root: Path = Path()) -> Plan:
     """Read the lexicon and the captions.
 
     Raises:
-        InputError: a class has no words or no clear sense, ``pairs`` names an unknown class, or
-            the captions cannot be read or mention no class.
+        InputError: a class has no words or no clear sense, ``pairs`` names an unknown class, a
+            template names a class, or the captions cannot be read or mention no class.
     """
     entries = look_up_all(section, root)
     order = {entry.name: number for number, entry in enumerate(entries)}
@@ -101,7 +105,9 @@ def prepare(section: ExpandPrompts, root: Path = Path()) -> Plan:
                 )
     texts = DEFAULT if section.templates == "default" else section.templates
     templates = tuple(parse(text) for text in texts)
-    claims = _read_claims(section, entries, root)
+    known = claim_table(entries)
+    _refuse_class_words(texts, known)
+    claims = _read_claims(section, entries, known, root)
     together = Counter(
         (one, other)
         for _, names in claims
@@ -125,14 +131,30 @@ def prepare(section: ExpandPrompts, root: Path = Path()) -> Plan:
     return Plan(section, templates, sources)
 
 
+def _refuse_class_words(templates: Sequence[str], known: Claims) -> None:
+    """Refuse templates with a word for a class: the row would not mark it, its masks would err."""
+    problems = []
+    for text in templates:
+        named = {name for part in text.split("{}") for name in find_claims(part, known)}
+        if named:
+            classes = ", ".join(repr(name) for name in sorted(named))
+            problems.append(f"{text!r} has a word for {classes}")
+    if problems:
+        raise InputError(
+            f"expand_prompts.templates: {len(problems)} of {len(templates)} name a class beside "
+            f"their {{}}, where nothing marks it, such as {problems[0]}; say it in other words, or "
+            "give templates of your own"
+        )
+
+
 def _read_claims(
-    section: ExpandPrompts, entries: list[Entry], root: Path
+    section: ExpandPrompts, entries: list[Entry], known: Claims, root: Path
 ) -> list[tuple[Caption, set[str]]]:
     """The captions that mention a class, and the classes that know a word of each."""
     if section.captions == "none":
         return []
     sentences = read_captions(root / section.captions)
-    phrases, known = phrase_table(entries, section.stop_words), claim_table(entries)
+    phrases = phrase_table(entries, section.stop_words)
     claims = []
     for key, text in sentences:
         if names := find_claims(text, known):
@@ -149,7 +171,7 @@ def _weigh(entry: Entry, depth_weight: float) -> dict[Relation, Weighted[Word]]:
     weighed = {}
     for relation in RELATIONS:
         if words := entry.of(relation):
-            weights = {word: depth_weight ** max(word.depth - 1, 0) for word in words}
+            weights = {word: depth_weight**word.depth for word in words}
             weighed[relation] = Weighted.of(weights)
     return weighed
 

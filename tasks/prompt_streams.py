@@ -2,12 +2,13 @@
 
 Every row is drawn by a generator seeded by the class, the stream and the row's number alone, and
 looks at nothing that a larger budget or an appended class would change. A row that another class
-has the better claim to is drawn all the same, and marked.
+has the better claim to is drawn all the same, and marked; a row from the stream's spares, which are
+seeded by the place that they fill, stands in for it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, count, product
+from itertools import chain, product
 from random import Random  # its random() is the same in every version of Python; NumPy's is not
 from typing import Any
 
@@ -36,7 +37,7 @@ class Drawn:
 
     Attributes:
         mine: no word or caption in it belongs to another class.
-        repeated: its text was used before, as all texts of the stream were.
+        repeated: its text was drawn before, as all texts of the stream were.
     """
 
     row: Row
@@ -45,14 +46,15 @@ class Drawn:
     repeated: bool
 
 
+Draw = Callable[[int], Drawn]
+"""The row of a seed, with a text that was not drawn before while there is one left."""
+
+
 def draw_named(
-    plan: Plan, source: Source, names: Sequence[str], own: Word, relation: Relation, rng: Random
+    plan: Plan, names: Sequence[str], own: Named, relation: Relation, rng: Random, spare: bool
 ) -> Named:
     """A word for each class beside the row's own, of the same relation where the class has one."""
-    named = [(source.entry.name, own)]
-    for name in names:
-        named.append((name, plan.sources[name].beside(relation).draw(rng)))
-    return named
+    return own + [(name, plan.sources[name].beside(relation, spare).draw(rng)) for name in names]
 
 
 def draw_partners(plan: Plan, source: Source, rng: Random) -> list[str]:
@@ -67,8 +69,22 @@ def draw_partners(plan: Plan, source: Source, rng: Random) -> list[str]:
     return list(chosen)
 
 
-def template_rows(plan: Plan, source: Source, relation: Relation) -> Iterator[Drawn]:
-    """The stream of a class's prompts from templates, for ever."""
+def row_seed(plan: Plan, source: Source, key: Key, number: int, spare: int | None = None) -> int:
+    """The seed of a stream's row ``number``, or of one of the spares for its place."""
+    place = (number,) if spare is None else (number, "spare", spare)
+    return records.content_seed(
+        "prompt row", FORMAT, plan.section.seed, source.entry.name, *key, *place
+    )
+
+
+def draw_rows(plan: Plan, source: Source, key: Key, spare: bool) -> Draw:
+    """What draws the rows of a stream, or its spares; each call begins with all texts unused."""
+    if key[0] == "templates":
+        return _template_rows(plan, source, key[1], spare)
+    return _caption_rows(plan, source, key, spare)
+
+
+def _template_rows(plan: Plan, source: Source, relation: Relation, spare: bool) -> Draw:
     words = source.words[relation]
     used: set[str] = set()
     left = {
@@ -76,33 +92,37 @@ def template_rows(plan: Plan, source: Source, relation: Relation) -> Iterator[Dr
         for several in (False, True)
     }
 
+    def named(partners: list[str], own: Word, rng: Random) -> Named:
+        return draw_named(plan, partners, [(source.entry.name, own)], relation, rng, spare)
+
     def at_random(rng: Random, partners: list[str]) -> tuple[Template, Named]:
         template = plan.templates[int(rng.random() * len(plan.templates))]
-        return template, draw_named(plan, source, partners, words.draw(rng), relation, rng)
+        return template, named(partners, words.draw(rng), rng)
 
     def in_turn(rng: Random, several: bool) -> Iterator[tuple[Template, Named]]:
         for template, word, partner in left[several]:
             partners = [partner] if several else []
-            yield template, draw_named(plan, source, partners, word, relation, rng)
+            yield template, named(partners, word, rng)
 
-    for number in count():
-        seed = _seed(plan, source, ("templates", relation), number)
+    def draw(seed: int) -> Drawn:
         rng = Random(seed)
         partners = draw_partners(plan, source, rng)
         tries = (at_random(rng, partners) for _ in range(TRIES))
-        for template, named in chain(tries, in_turn(rng, bool(partners))):
-            filled = fill(template, [word.text for _, word in named])
+        for template, words_of in chain(tries, in_turn(rng, bool(partners))):
+            filled = fill(template, [word.text for _, word in words_of])
             key = normalise(filled[0])
             if key not in used:
                 break
         repeated = key in used
         used.add(key)
-        row = _row(plan, seed, filled, named, "templates")
-        yield Drawn(row | {"template": template.text}, key, _mine(plan, named), repeated)
+        row = _row(plan, seed, filled, words_of, "templates")
+        return Drawn(row | {"template": template.text}, key, _mine(plan, words_of), repeated)
+
+    return draw
 
 
-def caption_rows(plan: Plan, source: Source, key: Key) -> Iterator[Drawn]:
-    """The stream of a class's prompts from captions, replaced or appended, for ever.
+def _caption_rows(plan: Plan, source: Source, key: Key, spare: bool) -> Draw:
+    """From captions, replaced or appended.
 
     Two rows are near duplicates when caption and own word are the same, whatever the other words.
     """
@@ -111,8 +131,8 @@ def caption_rows(plan: Plan, source: Source, key: Key) -> Iterator[Drawn]:
     used: set[tuple[str, str]] = set()
     normal = [normalise(caption.text) for caption in source.captions]
     left = product(range(len(normal)), words.items)
-    for number in count():
-        seed = _seed(plan, source, key, number)
+
+    def draw(seed: int) -> Drawn:
         rng = Random(seed)
         for _ in range(TRIES):
             at, own = int(rng.random() * len(normal)), words.draw(rng)
@@ -125,12 +145,13 @@ def caption_rows(plan: Plan, source: Source, key: Key) -> Iterator[Drawn]:
         used.add((normal[at], own.text))
         caption = source.captions[at]
         if caption.id not in source.owned:
-            yield Drawn({}, "", False, repeated)
-            continue
+            return Drawn({}, "", False, repeated)
         others = [name for name in caption.names if name != source.entry.name]
-        named = draw_named(plan, source, others, own, relation, rng)
+        named = draw_named(plan, others, [(source.entry.name, own)], relation, rng, spare)
         row, text_key = _caption_row(plan, seed, caption, named, kind)
-        yield Drawn(row, text_key, _mine(plan, named), repeated)
+        return Drawn(row, text_key, _mine(plan, named), repeated)
+
+    return draw
 
 
 def _caption_row(
@@ -151,12 +172,6 @@ def _caption_row(
         text, spans = append_classes(caption, [word.text for _, word in named])
     row = _row(plan, seed, (text, spans), named, kind)
     return row | {"caption_id": caption.id}, normalise(text)
-
-
-def _seed(plan: Plan, source: Source, key: Key, number: int) -> int:
-    return records.content_seed(
-        "prompt row", FORMAT, plan.section.seed, source.entry.name, *key, number
-    )
 
 
 def _mine(plan: Plan, named: Named) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 
-from tasks.english import QUANTIFIERS, article, plural, with_article
+from tasks.english import AMOUNTS, QUANTIFIERS, article, plural, with_article
 
 OPENINGS = (
     "a photo of a {}",
@@ -54,8 +54,9 @@ SETTINGS = (
 DEFAULT = tuple("".join(parts) for parts in product(OPENINGS, VIEWS, SETTINGS))
 """The default set: 1,320 ways to say that there is a photo of it, whatever it is."""
 
+_DETERMINERS = "|".join((*AMOUNTS, *sorted(QUANTIFIERS), "an?", "one", "1"))
 _DETERMINED = re.compile(
-    rf"(?P<before>.*?)(?:\b(?P<determiner>an?|one|{'|'.join(sorted(QUANTIFIERS))}) "
+    rf"(?P<before>.*?)(?:\b(?P<determiner>{_DETERMINERS}) "
     r"(?P<adjectives>(?:(?!(?:of|in|on|at|by|with|and|or) )[\w-]+ ){0,2}))?",
     re.IGNORECASE,
 )
@@ -92,9 +93,8 @@ def agree(template: Template, word: str) -> tuple[str, str]:
     alone = article(word)
     if not determiner:
         return template.before, word
-    if determiner in QUANTIFIERS:
-        word, shown = plural(word), determiner if alone in ("a", "an") else alone
-    elif determiner == "one":
+    if determiner not in ("a", "an"):
+        word = word if determiner in ("one", "1") else plural(word)
         shown = determiner if alone in ("a", "an") else alone
     elif template.adjectives and alone in ("a", "an"):
         shown = article(template.adjectives + word)

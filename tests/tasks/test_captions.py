@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
+from tasks.builtin_lexicon import BuiltinLexicon
 from tasks.captions import (
     AMBIGUOUS,
+    TABLE,
     Caption,
     Mention,
     append_classes,
@@ -17,8 +20,8 @@ from tasks.captions import (
     read_captions,
     replace_mentions,
 )
-from tasks.lexicon import Entry, Word
-from tasks.params import InputError
+from tasks.lexicon import Entry, Word, look_up
+from tasks.params import ClassPhrases, InputError
 
 
 def entry(name: str, *kinds: str, taken: dict[str, str] | None = None) -> Entry:
@@ -53,6 +56,11 @@ def mentioned(text: str, *stop_words: str) -> list[tuple[str, str, bool]]:
         ("A white sheep", [("sheep", "sheep", False)]),
         ("A dog herds white sheep", [("dog", "dog", False), ("sheep", "sheep", True)]),
         ("dog-friendly", []),
+        ("A hot dog, a dog", [("dog", "dog", False)]),
+        ("dog houses and sheep", [("sheep", "sheep", True)]),
+        ("a cat and a cat's bowl", [("cat", "cat", False)]),
+        ("a dog and a cat\u2019s bowl", [("dog", "dog", False), (AMBIGUOUS, "cat", True)]),
+        ("The cats' bowl", [(AMBIGUOUS, "cats", True)]),
         ("", []),
     ],
 )  # fmt: skip
@@ -62,6 +70,67 @@ def test_classes_are_found_by_whole_words(text: str, expected: list) -> None:
 
 def test_a_stop_word_hides_what_is_inside() -> None:
     assert mentioned("A dog eats a hot dog", "hot dog") == [("dog", "dog", False)]
+
+
+VOC = [
+    look_up(ClassPhrases(name=name), BuiltinLexicon(), 9, [])
+    for name in (
+        "aeroplane",
+        "bird",
+        "bus",
+        "chair",
+        "dog",
+        "horse",
+        "person",
+        "train",
+        "tvmonitor",
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("A plane over a TV", ["aeroplane", "tvmonitor"]),
+        ("Two jets", ["aeroplane"]),
+        ("A jet ski", []),
+        ("A couple with a dog", [AMBIGUOUS, "dog"]),
+        ("A couple of dogs", ["dog"]),
+        ("A family with a dog and a girl", ["dog", "person"]),
+        ("A lady, men, a girl and children", ["person"]),
+        ("Kids on a TV set", ["person", "tvmonitor"]),
+        ("A bus stop and a train station", []),
+        ("Two bird cages on a chair lift", []),
+        ("sea horses and hot dogs", []),
+        ("A horse's head by a train", [AMBIGUOUS, "train"]),
+    ],
+)  # fmt: skip
+def test_what_captions_say_of_voc_s_classes(text: str, names: list[str]) -> None:
+    assert Caption("", text, find_mentions(text, phrase_table(VOC))).names == names
+
+
+def test_claims_look_into_all_but_compounds() -> None:
+    table = claim_table(VOC)
+    assert find_claims("a dog train", table) == {"dog", "train"}
+    assert find_claims("hot dogs at the bus stop", table) == set()
+    assert find_claims("the horse's head and a guy", table) == {"horse", "person"}
+    hot_dog = claim_table([*VOC, entry("hot dog")])
+    assert find_claims("a hot dog", hot_dog) == {"hot dog"}
+
+
+def test_a_class_may_be_called_like_a_compound() -> None:
+    table = phrase_table([*VOC, entry("hot dog")])
+    assert [one.name for one in find_mentions("a hot dog and a bus stop", table)] == ["hot dog"]
+
+
+def test_words_of_captions_are_single_phrases_once() -> None:
+    table = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+    for part in ("also_said", "together"):
+        said = [word for given in table[part].values() for word in given]
+        assert len(set(said)) == len(said)
+        assert not set(said) & set(table["compounds"]) - {"house plant"}
+    assert len(set(table["compounds"])) == len(table["compounds"])
+    assert all(" " in text for text in table["compounds"])
 
 
 def test_words_of_other_classes_are_not_looked_for() -> None:
@@ -112,6 +181,8 @@ def test_class_words_are_appended() -> None:
     ("name", "content", "expected"),
     [
         ("a.txt", "A dog.\n\n A  cat. \n", [("1", "A dog."), ("3", "A cat.")]),
+        ("a.txt", "\ufeffA dog.", [("1", "A dog.")]),
+        ("a.JSON", ["A dog."], [("1", "A dog.")]),
         ("a.json", ["A dog.", "A cat."], [("1", "A dog."), ("2", "A cat.")]),
         ("a.json", {"x": "A dog."}, [("x", "A dog.")]),
         ("a.json", {"x": ["A dog.", "A cat."]}, [("x#1", "A dog."), ("x#2", "A cat.")]),
@@ -134,7 +205,16 @@ def test_forms_of_caption_files(
     ("name", "content", "message"),
     [
         ("a.jpg", b"\xff\xd8\xff\xe0", "is not text"),
-        ("a.txt", b"A dog.\0\0", "is not text; give sentences in UTF-8"),
+        (
+            "a.txt",
+            b"A dog.\n\n\0 A cat.",
+            r"entry 3 has the control character '\\x00'; give sent",
+        ),
+        ("a.json", b'{"x": "A \\u001b[1mdog"}', r"entry x has the control character '\\x1b'"),
+        ("a.json", b"[" * 100_000 + b"]" * 100_000, "is nested too deeply; give a list of"),
+        ("a.txt", b"\n \n", "has no sentence in it; give sentences in UTF-8"),
+        ("a.txt", b"", "has no sentence in it"),
+        ("a.json", b"[]", "has no sentence in it"),
         ("a.json", b"[1, 2]", "the entry 1 is neither a sentence nor a list of sentences"),
         ("a.json", b"3", "holds no sentences; give a list of sentences"),
         ("a.json", b"{", "Expecting property name"),
@@ -151,5 +231,7 @@ def test_a_file_without_captions_is_told(
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder; give a text or JSON file, or none"):
+        read_captions(tmp_path)
     with pytest.raises(InputError, match="no such file; give a text or JSON file, or none"):
         read_captions(tmp_path / "none.txt")

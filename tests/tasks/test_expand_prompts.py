@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from tasks import expand_prompts, records
-from tasks.expand_prompts import run, sample
+from tasks.expand_prompts import run, sample, show_preview
 from tasks.params import InputError, Params
 from tasks.prompt_sources import prepare
 
@@ -89,6 +89,28 @@ def test_a_sample_is_spread_over_the_classes(make: Make) -> None:
     assert len(rows) == 19
     assert [row["classes"][0]["name"] for row in rows].count("car") == 3
     assert {row["classes"][0]["relation"] for row in rows} == {"plain", "synonym", "hyponym"}
+
+
+def test_a_class_name_is_no_markup(
+    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    crane = {"name": "crane [/machine]", "phrases": ["crane [/b]"], "synonyms": [], "hyponyms": []}
+    show_preview(make({"expand_prompts.classes": [crane]}), 2)
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert len(lines) == 2
+    assert all(line.startswith("crane [/machine] ") and "crane [/b]" in line for line in lines)
+
+
+def test_a_preview_of_less_than_nothing_is_refused() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks.expand_prompts", "--preview", "-3"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "Must be >= 0" in done.stdout + done.stderr
 
 
 def test_the_preview_prints_and_writes_nothing(make: Make, tmp_path: Path) -> None:

@@ -113,6 +113,22 @@ RULES: list[tuple[str, Any, str]] = [
     ("expand_prompts__templates", [], "give at least one template, or `default`"),
     ("expand_prompts__templates", ["a {}", "a car"], "exactly one {} for the class: 'a car'"),
     ("expand_prompts__templates", ["{} and {}"], "exactly one {} for the class: '{} and {}'"),
+    ("expand_prompts__templates", ["a {{}}"], "has no braces beside its {}: 'a {{}}'"),
+    ("expand_prompts__templates", ["a {}\nhere"], "a template is one line, and has no braces"),
+    ("expand_prompts__templates", ["a {}", 3], "exactly one {} for the class: 3"),
+    ("expand_prompts__templates", "a {}", "must be `default` or a list of templates, not 'a {}'"),
+    ("expand_prompts__pairs", "some", "must be any, captions or a list of pairs, such as [[car, t"),
+    ("expand_prompts__pairs", [["a", "b", "c"]], "two class names, and ['a', 'b', 'c'] is none"),
+    ("expand_prompts__pairs", [["a", 1]], "list of two class names, and ['a', 1] is none"),
+    ("expand_prompts__pairs", ["ab"], "a pair is a list of two class names, and 'ab' is none"),
+    ("expand_prompts__pairs", [["car", "car"]], "two different classes: [car, car]"),
+    ("expand_prompts__classes", ["car", 3], "and 3 is neither; put a name that is a number or"),
+    ("expand_prompts__classes", ["car", " "], "a class needs a name, not ' '"),
+    ("expand_prompts__classes", [{"name": "a", "phrases": ["..."]}], "a word in it: '...'"),
+    ("expand_prompts__classes", [{"name": "a", "phrases": ["the"]}], "without a, an or the, which"),
+    ("expand_prompts__classes", [{"name": "a", "synonyms": ["A dog"]}], "which the prompts put in"),
+    ("expand_prompts__classes", [{"name": "a", "hyponyms": ["a\nb"]}], "is one line of words"),
+    ("expand_prompts__classes", [{"name": "a", "phrases": ["{}dog"]}], "without braces: '{}dog'"),
     ("expand_prompts__images_per_class", 0, "greater than or equal to 1, not 0"),
     (
         "expand_prompts__shares",
@@ -343,3 +359,18 @@ def test_a_missing_file_says_where_to_get_one(tmp_path: Path) -> None:
 def test_parameters_cannot_be_changed_by_accident(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="frozen"):
         load(tmp_path).sample_images.height = 128  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("templates", "a {}"), ("pairs", [["a", "b", "c"]]), ("classes", ["car", 3])],
+)
+def test_a_mistake_is_told_in_one_line(tmp_path: Path, key: str, value: Any) -> None:
+    text = message(tmp_path, **{f"expand_prompts__{key}": value})
+    assert text.startswith(f"params.yaml: expand_prompts.{key}: ") and "\n" not in text
+
+
+@pytest.mark.parametrize("phrase", ["A-frame", "T-shirt", "the-dog", "4x4", "pj's"])
+def test_phrases_that_only_look_like_mistakes(tmp_path: Path, phrase: str) -> None:
+    section = load(tmp_path, expand_prompts__classes=[{"name": "x", "phrases": [phrase]}])
+    assert section.expand_prompts.classes[0].phrases == (phrase,)

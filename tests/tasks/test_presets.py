@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from tasks.captions import claim_table, find_claims
 from tasks.class_lists import read_class_list
 from tasks.params import ClassPhrases, InputError, SourceShares, load_params
 from tasks.preflight import config_problems
@@ -11,6 +12,7 @@ from tasks.presets import differences, preset_names, use_preset
 from tasks.prompt_checks import prompt_problems
 from tasks.prompt_sources import prepare
 from tasks.prompts import Tally, class_rows, expand
+from tasks.templates import fill, parse
 
 ROOT = Path(__file__).parents[2]
 STORYBOOK = (ROOT / "presets/storybook.yaml").read_text()
@@ -158,6 +160,29 @@ def test_human_captions_expand_for_the_real_tokenizer(
     assert [sources.count(source) for source in ("captions", "classes_appended")] == [75, 45]
     beside = {each["name"] for row in rows for each in row["classes"] if row["caption_id"]}
     assert {"cat", "dog", "sofa", "person"} <= beside
+
+
+@pytest.mark.parametrize("name", ["storybook", *REAL])
+def test_no_template_of_a_preset_names_a_class(name: str, shared_root: Path) -> None:
+    """Nothing marks such a word, and `tasks.phrases` takes it for the class's own."""
+    params = load_params(ROOT / f"presets/{name}.yaml", lists=shared_root)
+    plan = prepare(params.expand_prompts, shared_root)
+    known = claim_table(source.entry for source in plan.sources.values())
+    around = [
+        (one.before + one.determiner + " " + one.adjectives, one.after) for one in plan.templates
+    ]
+    assert [parts for parts in around if find_claims(" | ".join(parts), known)] == []
+
+
+def test_templates_of_cityscapes_read_well() -> None:
+    section = load_params(ROOT / "presets/cityscapes.yaml").expand_prompts
+    assert len(set(section.templates)) == 24
+    assert [fill(parse(section.templates[6 * n]), ["road", "sky"])[0] for n in range(4)] == [
+        "a dashcam photo of a road and the sky",
+        "a wide-angle photo of a road and the sky",
+        "a city scene with a road and the sky",
+        "a photo of a road and the sky seen through a windscreen",
+    ]
 
 
 def test_storybook_expands() -> None:

@@ -53,9 +53,9 @@ def section(**changes: Any) -> ExpandPrompts:
     return ExpandPrompts.model_validate(values | changes)
 
 
-def captioned(folder: Path, **changes: Any) -> ExpandPrompts:
-    """Half of the prompts from `SENTENCES`, a quarter with the class words behind them."""
-    (folder / "captions.txt").write_text(SENTENCES)
+def captioned(folder: Path, sentences: str = SENTENCES, **changes: Any) -> ExpandPrompts:
+    """Half of the prompts from sentences, a quarter with the class words behind them."""
+    (folder / "captions.txt").write_text(sentences)
     sources = {"templates": 0.25, "captions": 0.5, "classes_appended": 0.25}
     values = {"captions": "captions.txt", "sources": sources, "classes": ["car", "dog", "boat"]}
     return section(**values | changes)
@@ -169,7 +169,7 @@ def test_captions_are_taken_over_with_their_classes(tmp_path: Path) -> None:
         for each in row["classes"]
     )
     by_source = Counter((names(row)[0], row["source"]) for row in rows)
-    assert [by_source["dog", source] for source in ("captions", "classes_appended")] == [10, 4]
+    assert [by_source["dog", source] for source in ("captions", "classes_appended")] == [10, 5]
     assert by_source["car", "templates"] == 20  # its only caption names the dog, which owns it
     captions = [row for row in rows if row["source"] == "captions"]
     dogs = {row["caption_id"] for row in captions if names(row)[0] == "dog"}
@@ -183,6 +183,8 @@ def test_captions_are_taken_over_with_their_classes(tmp_path: Path) -> None:
     appended = next(r for r in rows if r["source"] == "classes_appended" and r["caption_id"] == "1")
     assert appended["text"].startswith("A dog sits beside a car; ")
     assert names(appended) == ["dog", "car"]
+    behind = [row["classes"] for row in rows if row["source"] == "classes_appended"]
+    assert {each["relation"] for classes in behind for each in classes} == {"plain"}
 
 
 def test_texts_of_all_sources_are_distinct(tmp_path: Path) -> None:
@@ -233,6 +235,77 @@ def test_rows_whose_word_became_a_class_are_withdrawn_and_replaced() -> None:
     assert len(after) == 60
 
 
+ANIMAL = {"name": "animal", "hyponyms": ["dog", "poodle", "zebra", "lion", "otter", "seal"]}
+ANIMALS = {
+    "lexicon": f"wordnet:{TINY}",
+    "images_per_class": 400,
+    "templates": [f"a {{}} on page {number}" for number in range(2000)],
+    "shares": {"plain": 0.9, "synonym": 0.0, "hyponym": 0.1},
+}
+
+
+@pytest.mark.parametrize("name", ["sofa", "animal"])
+def test_rows_that_stay_keep_their_places(name: str) -> None:
+    """Full shards without a withdrawn row are the same, with rows of two streams in them."""
+    before, _ = rows_of(name, section(classes=[ANIMAL, "sofa"], **ANIMALS))
+    after, tally = rows_of(name, section(classes=[ANIMAL, "sofa", "dog"], **ANIMALS))
+    gone = [any(each["phrase"] in ("dog", "poodle") for each in row["classes"]) for row in before]
+    assert sum(gone) == tally.withdrawn >= 3
+    stays = [one == two for one, two in zip(before, after, strict=True)]
+    assert stays == [not each for each in gone]
+    shards = [range(first, first + 20) for first in range(0, 400, 20)]
+    untouched = [shard for shard in shards if not any(gone[at] for at in shard)]
+    assert 3 <= len(untouched) < len(shards)
+    for shard in untouched:
+        assert {before[at]["classes"][0]["relation"] for at in shard} == {"plain", "hyponym"}
+
+
+def test_a_class_that_loses_all_words_of_a_relation_keeps_its_other_rows() -> None:
+    lost = ANIMAL | {"hyponyms": ["dog", "poodle"]}
+    for name in ("sofa", "animal"):
+        before, _ = rows_of(name, section(classes=[lost, "sofa"], **ANIMALS))
+        after, tally = rows_of(name, section(classes=[lost, "sofa", "dog"], **ANIMALS))
+        changed = [one for one, two in zip(before, after, strict=True) if one != two]
+        assert len(changed) == tally.withdrawn > 5
+        assert all({"dog", "poodle"} & {c["phrase"] for c in r["classes"]} for r in changed)
+
+
+def test_a_spare_row_stays_whatever_else_goes_and_however_many_are_asked_for() -> None:
+    shares = {"plain": 0.5, "synonym": 0.0, "hyponym": 0.5}
+    none, one, two, more = (
+        rows_of(
+            "animal",
+            section(**ANIMALS | {"classes": classes, "images_per_class": n, "shares": shares}),
+        )[0]
+        for classes, n in (
+            ([ANIMAL], 150),
+            ([ANIMAL, "poodle"], 150),
+            ([ANIMAL, "poodle", "dog"], 150),
+            ([ANIMAL, "poodle", "dog"], 250),
+        )
+    )
+    spares = [at for at in range(150) if one[at] != none[at]]
+    stay = [at for at in spares if one[at]["classes"][0]["phrase"] != "dog"]
+    assert len(stay) > 5 and any(one[at] != two[at] for at in range(stay[-1]))
+    assert [two[at] for at in stay] == [one[at] for at in stay]
+    assert more[:150] == two
+
+
+def test_streams_do_not_say_the_same() -> None:
+    """A red car is a template with the plain word and another one with the kind."""
+    red = {"name": "car", "phrases": ["car"], "synonyms": [], "hyponyms": ["red car"]}
+    asked = {
+        "classes": [red],
+        "templates": ["a {}", "a red {}", "two {}", "two red {}"],
+        "shares": {"plain": 0.5, "synonym": 0.0, "hyponym": 0.5},
+        "images_per_class": 4,
+    }
+    for seed in range(8):
+        rows, tally = rows_of("car", section(seed=seed, **asked))
+        assert len({normalise(row["text"]) for row in rows}) == 4
+        assert tally.repeats == tally.withdrawn == 0
+
+
 def test_a_class_without_words_left_stands_plainly_beside_others() -> None:
     """All animals here but cranes are dogs: beside a sofa's kind stands "animal"."""
     animal = {"name": "animal", "hyponyms": ["dog", "poodle"]}
@@ -276,20 +349,37 @@ def test_a_class_whose_words_are_as_good_as_lost_is_given_up(
 def test_a_caption_that_a_new_class_mentions_goes_to_it(tmp_path: Path) -> None:
     """Sentence 3 is the dog's until the boat is a class."""
     classes = [["car", "dog"], ["car", "dog", "boat"]]
+    told = SENTENCES.replace("A photo of a dog.", "")  # which is nobody's before and after
     before, after = (
-        rows_of("dog", captioned(tmp_path, classes=each, images_per_class=40), tmp_path)
+        rows_of("dog", captioned(tmp_path, told, classes=each, images_per_class=15), tmp_path)
         for each in classes
     )
-    kept = {row["prompt_id"] for row in after[0]}
     assert "3" in {row["caption_id"] for row in before[0]}
     assert {row["caption_id"] for row in after[0]} == {"", "1", "2"}
-    assert all(row["prompt_id"] in kept for row in before[0] if row["caption_id"] != "3")
+    pairs = list(zip(before[0], after[0], strict=True))
+    assert all((one == two) == (one["caption_id"] != "3") for one, two in pairs)
     assert after[1].withdrawn > before[1].withdrawn
 
 
 def test_another_seed_gives_other_noise() -> None:
     seeds = [{row["seed"] for row in expand(section(seed=seed))} for seed in (0, 1)]
     assert seeds[0].isdisjoint(seeds[1])
+
+
+def test_another_negative_prompt_gives_other_ids_of_the_same_texts() -> None:
+    plain, negative = (list(expand(section(negative_prompt=text))) for text in ("", "blurry"))
+    assert [row["text"] for row in plain] == [row["text"] for row in negative]
+    ids = [{row["prompt_id"] for row in rows} for rows in (plain, negative)]
+    assert ids[0].isdisjoint(ids[1])
+
+
+def test_a_caption_with_an_unclear_word_is_nobody_s(tmp_path: Path) -> None:
+    """A convertible is a car and a sofa."""
+    (tmp_path / "captions.txt").write_text("A convertible beside a dog.\nA car beside a dog.\n")
+    car, sofa = ({"name": name, "hyponyms": ["convertible"]} for name in ("car", "sofa"))
+    asked = section(classes=[car, sofa, "dog"], captions="captions.txt")
+    owned = {name: source.owned for name, source in prepare(asked, tmp_path).sources.items()}
+    assert owned == {"car": frozenset(), "sofa": frozenset(), "dog": frozenset({"2"})}
 
 
 def test_rows_do_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
@@ -327,3 +417,15 @@ def test_captions_that_mention_no_class_are_refused(tmp_path: Path) -> None:
 def test_a_pair_with_an_unknown_class_is_refused() -> None:
     with pytest.raises(InputError, match=r"expand_prompts\.pairs: 'yeti' in \[car, yeti\]"):
         prepare(section(pairs=[["car", "yeti"]]))
+
+
+def test_a_template_that_names_a_class_is_refused() -> None:
+    templates = ["a {}", "a street seen from a moving automobile, with a {}"]
+    with pytest.raises(InputError) as caught:
+        prepare(section(templates=templates))
+    assert str(caught.value) == (
+        "expand_prompts.templates: 1 of 2 name a class beside their {}, where nothing marks it, "
+        "such as 'a street seen from a moving automobile, with a {}' has a word for 'car'; say it "
+        "in other words, or give templates of your own"
+    )
+    assert len(prepare(section(templates=templates, classes=["dog"])).templates) == 2
