@@ -71,7 +71,8 @@ class AttentionTrace:
         scores = (query @ key.transpose(-1, -2)).float()
         if mask is not None:
             scores = scores + mask
-        columns = scores.softmax(-1) @ self._weights
+        torch.softmax(scores, -1, out=scores)  # in place: most of the cost is memory
+        columns = scores @ self._weights
         read = columns.mean(1).transpose(1, 2).unflatten(-1, size)
         self._sums[size] = self._sums[size].add_(read) if size in self._sums else read
         self._counts[size] = self._counts.get(size, 0) + 1

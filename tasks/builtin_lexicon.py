@@ -35,8 +35,13 @@ class BuiltinLexicon:
         found = (self._sense(name, row) for name, row in _table().items() if row["sense"] == synset)
         return next(found, None)
 
-    def words(self, synset: str, name: str, depth: int) -> list[Word]:
-        """The words of a class, in the table's order; by its synset where the name is unknown."""
+    def words(
+        self, synset: str, name: str, depth: int, stop: frozenset[str] = frozenset()
+    ) -> list[Word]:
+        """The words of a class, in the table's order; by its synset where the name is unknown.
+
+        The table says what a class is plainly called, so there is nothing to choose by ``stop``.
+        """
         rows = [row for key, row in _table().items() if row["sense"] == synset]
         row = _table()[name] if name in _table() and _table()[name] in rows else rows[0]
         words = []

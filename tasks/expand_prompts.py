@@ -28,13 +28,21 @@ def summarise(plan: Plan, tallies: dict[str, Tally]) -> dict[str, Any]:
     """``metrics/prompts.json``: totals and each class, in label order.
 
     A repeat has the text of an earlier row of its class and another seed. A withdrawn row was
-    drawn and left out because its word or caption belongs to another class.
+    drawn and left out because its word or caption belongs to another class. Ambiguous are the
+    plain words that mean something else as well.
     """
+    entries = {name: plan.sources[name].entry for name in tallies}
     per_class = {
-        name: _counts(tally) | {"synset": plan.sources[name].entry.synset}
+        name: {
+            **_counts(tally),
+            "ambiguous": len(entries[name].ambiguous),
+            "synset": entries[name].synset,
+        }
         for name, tally in tallies.items()
     }
-    return {**_counts(sum(tallies.values(), Tally())), "per_class": per_class}
+    ambiguous = sum(len(entry.ambiguous) for entry in entries.values())
+    total = _counts(sum(tallies.values(), Tally()))
+    return {**total, "ambiguous": ambiguous, "per_class": per_class}
 
 
 def _counts(tally: Tally) -> dict[str, Any]:

@@ -51,6 +51,7 @@ class Entry:
         words: all its words, whether or not another class of the set has a better claim.
         kinds: the synsets below the class, at any depth.
         taken: words that are not used because they belong to another class: text -> that class.
+        ambiguous: the plain words that the lexicon knows to mean something else as well.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Entry:
     words: tuple[Word, ...]
     kinds: frozenset[str] = frozenset()
     taken: Mapping[str, str] = field(default_factory=dict)
+    ambiguous: tuple[str, ...] = ()
 
     def of(self, relation: Relation) -> tuple[Word, ...]:
         """The words of a relation, taken ones included."""
@@ -77,8 +79,14 @@ class Lexicon(Protocol):
     def sense(self, synset: str) -> Sense | None:
         """A synset by its id; None where it is unknown."""
 
-    def words(self, synset: str, name: str, depth: int) -> list[Word]:
-        """The words of a synset whose class is called ``name``, hyponyms down to ``depth``."""
+    def words(
+        self, synset: str, name: str, depth: int, stop: frozenset[str] = frozenset()
+    ) -> list[Word]:
+        """The words of a synset whose class is called ``name``, hyponyms down to ``depth``.
+
+        Where it has to choose what a class is plainly called, it chooses no word of ``stop``, which
+        are in normal form; they are not left out otherwise.
+        """
 
     def kinds(self, synset: str) -> frozenset[str]:
         """The synsets below a synset, at any depth."""
@@ -103,19 +111,19 @@ def look_up(item: ClassPhrases, lexicon: Lexicon, depth: int, stop: Iterable[str
     """The words of a class: what the parameters give, else what the lexicon knows.
 
     Raises:
-        InputError: the class has no phrase, or its name means several things and none is pinned.
+        InputError: the class has no phrase, or one that is a stop word, or its name means several
+            things and none is pinned.
     """
     synset = _pin(item, lexicon)
-    known = lexicon.words(synset, item.name, depth) if synset else []
+    stopped = frozenset(normalise(word) for word in stop)
+    known = lexicon.words(synset, item.name, depth, stopped) if synset else []
     by_text = {(word.relation, normalise(word.text)): word for word in known}
-    stopped = {normalise(word) for word in stop}
     chosen: list[Word] = []
     given = {"plain": item.phrases, "synonym": item.synonyms, "hyponym": item.hyponyms}
     for relation in RELATIONS:
         texts = given[relation]
         if texts is None:
             part = [word for word in known if word.relation == relation]
-            part = [w for w in part if relation == "plain" or normalise(w.text) not in stopped]
         else:
             kind = relation == "hyponym"
             unknown = Word("", relation, int(kind), "" if kind else synset)
@@ -124,10 +132,27 @@ def look_up(item: ClassPhrases, lexicon: Lexicon, depth: int, stop: Iterable[str
                 for text in texts
                 if text.strip()
             ]
-        chosen += part
+        chosen += [
+            word for word in part if relation == "plain" or normalise(word.text) not in stopped
+        ]
+    plain = [word.text for word in chosen if word.relation == "plain"]
+    for text in plain:
+        if normalise(text) in stopped:
+            raise InputError(
+                f"expand_prompts.stop_words: {text!r} is what class {item.name!r} is plainly "
+                "called: take it out there, or give the class another phrase, "
+                f"{{name: {item.name}, phrases: [...]}}"
+            )
     distinct = {normalise(word.text): word for word in reversed(chosen)}  # the first one stays
     words = tuple(word for word in chosen if distinct[normalise(word.text)] is word)
-    return Entry(item.name, synset, words, lexicon.kinds(synset) if synset else frozenset())
+    kinds = lexicon.kinds(synset) if synset else frozenset()
+    meant = {text: {sense.synset for sense in lexicon.senses(text)} for text in plain}
+    ambiguous = (
+        text
+        for text, senses in meant.items()
+        if (senses - kinds - {synset} if synset else len(senses) > 1)
+    )
+    return Entry(item.name, synset, words, kinds, ambiguous=tuple(ambiguous))
 
 
 def _pin(item: ClassPhrases, lexicon: Lexicon) -> str:
@@ -172,7 +197,8 @@ def look_up_all(section: ExpandPrompts, root: Path = Path()) -> list[Entry]:
     """All classes' words, each with the words of it that other classes take.
 
     Raises:
-        InputError: a class has no phrase or no clear sense, or two share a phrase; all are listed.
+        InputError: a class has no phrase or no clear sense, or two share a phrase or a sense; all
+            are listed.
     """
     lexicon = open_lexicon(section.lexicon, root)
     entries, problems = [], []
@@ -191,6 +217,15 @@ def look_up_all(section: ExpandPrompts, root: Path = Path()) -> list[Entry]:
                     f"{entry.name!r}; its masks would be labelled wrongly: give one of them other "
                     f"phrases, {{name: {entry.name}, phrases: [...]}}"
                 )
+    meant: dict[str, str] = {}
+    for entry in entries:
+        other = meant.setdefault(entry.synset, entry.name) if entry.synset else entry.name
+        if other != entry.name:
+            problems.append(
+                f"expand_prompts.classes: {other!r} and {entry.name!r} both mean {entry.synset}; a "
+                "pixel has one label: drop one of them, or pin another sense, "
+                f"{{name: {entry.name}, sense: n...}}"
+            )
     if problems:
         raise InputError("\n".join(problems))
     return assign(entries)

@@ -10,11 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.labelled_sets import SHOWN, some
+from tasks.lexicon import RELATIONS, Relation
 from tasks.progress import progress
 from tasks.prompt_sources import Plan
 from tasks.prompts import Tally, class_rows
 from tasks.records import ROW_GROUP, batched
 
+_KEYS: dict[Relation, str] = {
+    "plain": "phrases",
+    "synonym": "synonyms",
+    "hyponym": "hyponyms",
+}
+"""Where the parameters of a class have its words."""
 WORD_VOCABULARY = 5_000
 """A byte-pair vocabulary below this size comes from a handful of captions: it has a token for each
 of their words, and what falls into pieces was never seen. Storybook's has 718 tokens. In CLIP's
@@ -41,18 +48,32 @@ def word_problems(tokenizer: Any, plan: Plan) -> list[str]:
     problems = []
     for name, source in plan.sources.items():
         refused = [
-            f"{word.text!r} ({word.relation})"
+            word
             for word in source.entry.words
             if word.text not in source.entry.taken and unknown_words(tokenizer, word.text)
         ]
         if refused:
             problems.append(
                 f"expand_prompts.classes: class {name!r} has words that the text encoder of "
-                f"sample_images.model does not know: {some(refused)}; put them under "
-                "expand_prompts.stop_words, or give the class words that it knows, "
-                f"{{name: {name}, phrases: [...], synonyms: [...], hyponyms: [...]}}"
+                "sample_images.model does not know: "
+                + some([f"{word.text!r} ({word.relation})" for word in refused])
+                + f"; {_remedy(name, {word.relation for word in refused})}"
             )
     return problems
+
+
+def _remedy(name: str, relations: set[Relation]) -> str:
+    """What to do about unknown words of these relations: a plain phrase can be no stop word."""
+    stop = "put {} under expand_prompts.stop_words, {} "
+    give = "give the class words that it knows, {{name: " + name + ", {}}}"
+
+    def keys(wanted: set[Relation]) -> str:
+        return ", ".join(f"{_KEYS[one]}: [...]" for one in RELATIONS if one in wanted)
+
+    if "plain" not in relations:
+        return stop.format("them", "or") + give.format(keys(relations))
+    others = " and ".join(_KEYS[one] for one in RELATIONS[1:] if one in relations)
+    return (stop.format(f"its {others}", "and") if others else "") + give.format(keys({"plain"}))
 
 
 def text_problems(tokenizers: Sequence[Any], longest: int, plan: Plan) -> list[str]:

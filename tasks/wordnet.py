@@ -2,7 +2,7 @@
 
 A file is turned into a database under ``.maskloom/wordnet``, once for each content; nothing is
 written elsewhere and nothing is fetched. Synsets go by their WordNet 3.0 ids where the lexicon
-records them (``dc:identifier``), else by its own.
+records them (``dc:identifier``, or the Open Multilingual Wordnet's own ids), else by its own.
 """
 
 import hashlib
@@ -10,7 +10,9 @@ import json
 import logging
 import os
 import re
+import shlex
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -27,8 +29,15 @@ from tasks.progress import Advance, progress
 logging.getLogger("wn").setLevel(logging.WARNING)  # it names its database at every step
 
 STORE = Path(".maskloom/wordnet")
-INDEX = "index.json"
+INDEX = "index2.json"
+"""What is found out about a lexicon once; another name whenever more is."""
 NOUN = "n"
+
+_FILE = re.compile(r"[/\\]|\.(xml|xz|gz|zip|tar|tgz|lmf)$", re.I)
+"""A lexicon that is meant as a file."""
+_WN30 = re.compile(r"omw-[a-z-]+-(\d{8})-n")
+"""The Open Multilingual Wordnet's ids have WordNet 3.0's offsets; not so ``omw-en31-...``."""
+_LATIN = re.compile(r"([A-Z][a-z]+)(?: [a-z-]+)* ([a-z-]+)")
 
 _OFFENSIVE = re.compile(
     r"\b(slurs?|disparaging|derogatory|offensive|obscene|vulgar|contempt\w*|insult\w*)\b", re.I
@@ -40,7 +49,7 @@ class WordNet:
 
     A synonym or hyponym is used only where the word means nothing else: a convertible is a car and
     a sofa, so it stands for neither. Latin names and words whose definition calls them offensive
-    are left out.
+    are left out; a class that has none but Latin names keeps one to be called by.
 
     Args:
         spec: the path of a WN-LMF file, or a lexicon that ``wn`` has, such as oewn:2024.
@@ -51,7 +60,6 @@ class WordNet:
     """
 
     def __init__(self, spec: str, root: Path) -> None:
-        self.title = f"the lexicon {spec}"
         path = root / spec
         if path.is_file():
             self._folder = _build(path, root)
@@ -62,10 +70,15 @@ class WordNet:
         index = self._folder / INDEX
         if not path.is_file():  # that folder is the user's
             (lexicon,) = self._nouns.lexicons()
-            index = root / STORE / f"{lexicon.id}-{lexicon.version}.json"
+            index = root / STORE / f"{lexicon.id}-{lexicon.version}-{INDEX}"
         if not index.exists():
             _write_index(self._nouns, index)
-        self._own_id: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))
+        found = json.loads(index.read_text(encoding="utf-8"))
+        self._own_id: dict[str, str] = found["wn30"]
+        self._genera = frozenset(found["genera"])
+        self.title = f"the lexicon {spec}"
+        if not self._own_id:
+            self.title += " (it has no WordNet 3.0 ids)"
         self._wn30 = {own: wn30 for wn30, own in self._own_id.items()}
         self._meanings: dict[str, frozenset[str]] = {}
 
@@ -87,34 +100,48 @@ class WordNet:
         except wn.Error:
             return None
 
-    def words(self, synset: str, name: str, depth: int) -> list[Word]:
-        """The class's own name, then synonyms and hyponyms that mean nothing else.
-
-        The name is the one that the class has in the parameters, if the synset has that lemma;
-        else the lemma that means nothing else and is the shortest.
-        """
+    def words(
+        self, synset: str, name: str, depth: int, stop: frozenset[str] = frozenset()
+    ) -> list[Word]:
+        """The class's name, then synonyms and hyponyms that mean nothing else."""
         top = self._synset(synset)
-        key = self._id(top)
-        inside = {top.id}
-        lemmas = self._lemmas(top)
-        plain = next((one for one in lemmas if one.lower() == name.lower()), None)
-        if plain is None:
-            clear = [one for one in lemmas if self._means_only(one, inside)]
-            plain = min(clear or lemmas, key=lambda one: (one.count(" "), len(one), one))
-        words = [Word(plain, "plain", 0, key)]
+        plain = self._plain(top, name, stop)
+        words = [Word(plain, "plain", 0, self._id(top))]
         seen = {normalise(plain)}
 
         def add(synset: Any, relation: Relation, level: int) -> None:
+            if _OFFENSIVE.search(synset.definition() or ""):
+                return
             for text in self._lemmas(synset):
-                if normalise(text) not in seen and self._means_only(text, {synset.id}):
+                if normalise(text) not in seen and self._means_only(text, synset):
                     seen.add(normalise(text))
                     words.append(Word(text, relation, level, self._id(synset)))
 
         add(top, "synonym", 0)
         for one, level in self._below(top, depth):
-            if not _OFFENSIVE.search(one.definition() or ""):
-                add(one, "hyponym", level)
+            add(one, "hyponym", level)
         return words
+
+    def _plain(self, top: Any, name: str, stop: frozenset[str]) -> str:
+        """What a class is plainly called.
+
+        Its name in the parameters, if the synset has that lemma; where it means something else
+        too, a longer lemma around it that does not, if there is one (pirate: pirate ship). Of a
+        class that goes by no lemma, the shortest lemma that means nothing else. What has to be
+        chosen is no stop word, if there is another.
+        """
+        every = self._lemmas(top) or sorted(top.lemmas())
+        own = next((one for one in every if one.lower() == name.lower()), None)
+        lemmas = [one for one in every if normalise(one) not in stop] or every
+        clear = [one for one in lemmas if self._means_only(one, top)]
+        if own is None:
+            fitting = clear or lemmas
+        elif self._means_only(own, top):
+            return own
+        else:
+            parts = set(normalise(own).split())
+            fitting = [one for one in clear if parts < set(normalise(one).split())] or [own]
+        return min(fitting, key=lambda one: (one.count(" "), len(one), one))
 
     def kinds(self, synset: str) -> frozenset[str]:
         """The synsets below a synset, at any depth."""
@@ -133,20 +160,26 @@ class WordNet:
     def _lemmas(self, synset: Any) -> list[str]:
         """The synset's lemmas, in alphabetical order, but for Latin names and abbreviations."""
         lemmas = sorted(synset.lemmas())
-        return [one for one in lemmas if "." not in one and not self._latin(one)] or lemmas
+        return [one for one in lemmas if "." not in one and not self._latin(one, lemmas)]
 
-    def _latin(self, lemma: str) -> bool:
-        """Whether a lemma is a name such as Felis catus: its last word is no noun of its own."""
-        parts = lemma.split()
-        if len(parts) < 2 or not lemma[0].isupper() or not parts[-1].islower():
+    def _latin(self, lemma: str, lemmas: list[str]) -> bool:
+        """Whether a lemma is a name such as Felis catus: it begins with a genus.
+
+        The only species of a genus can be called by its epithet: Orcinus orca, or orca.
+        """
+        parts = _LATIN.fullmatch(lemma)
+        if parts is None:
             return False
-        return not any(word.lemma() == parts[-1] for word in self._wn.words(parts[-1], pos=NOUN))
+        return parts[1] in self._genera or (parts[2] in lemmas and not self._is_noun(parts[1]))
 
-    def _means_only(self, text: str, synsets: set[str]) -> bool:
+    def _is_noun(self, text: str) -> bool:
+        return any(word.lemma() == text for word in self._wn.words(text, pos=NOUN))
+
+    def _means_only(self, text: str, synset: Any) -> bool:
         if text not in self._meanings:
             found = self._wn.synsets(text, pos=NOUN)
             self._meanings[text] = frozenset(one.id for one in found)
-        return self._meanings[text] <= synsets
+        return self._meanings[text] <= {synset.id}
 
     def _synset(self, key: str) -> Any:
         return self._wn.synset(self._own_id.get(key, key))
@@ -160,11 +193,19 @@ class WordNet:
 
 def _open(spec: str, path: Path, folder: Path) -> wn.Wordnet:
     """The lexicon in a database; one that was not downloaded is told with the command to get it."""
-    missing = InputError(
-        f"expand_prompts.lexicon: {path} is no file and {spec!r} is no lexicon that wn has; give "
-        f"the path of a WN-LMF file, or get the lexicon once with `python -m wn download {spec}` "
-        "(`python -m wn projects` lists them)"
-    )
+    where = "expand_prompts.lexicon"
+    if _FILE.search(spec):
+        missing = InputError(
+            f"{where}: {path}: no such file; give the path of a WN-LMF file, or get WordNet 3.0 "
+            "once with `python -m wn download omw-en:1.4` and set `lexicon: wordnet:omw-en:1.4`"
+        )
+    else:
+        missing = InputError(
+            f"{where}: {spec!r} is neither a file nor a lexicon that wn has; get it once with "
+            f"`python -m wn download {shlex.quote(spec)}`, if `python -m wn projects` lists it, or "
+            "get WordNet 3.0 with `python -m wn download omw-en:1.4` and set "
+            "`lexicon: wordnet:omw-en:1.4`"
+        )
     if not (folder / "wn.db").is_file():  # opening would create it
         raise missing
     try:
@@ -218,11 +259,28 @@ def _build(path: Path, root: Path) -> Path:
 
 
 def _write_index(lexicon: wn.Wordnet, path: Path) -> None:
-    """WordNet 3.0 id -> the lexicon's own, for all nouns that record one."""
-    index = {}
+    """WordNet 3.0 id -> the lexicon's own, for all nouns that record one; and the genera."""
+    wn30 = {}
     for synset in lexicon.synsets(pos=NOUN):
         identifier = synset.metadata().get("identifier")
         if isinstance(identifier, str) and re.fullmatch(r"n\d{8}", identifier):
-            index[identifier] = synset.id
+            wn30[identifier] = synset.id
+        elif offset := _WN30.fullmatch(synset.id):
+            wn30[f"n{offset[1]}"] = synset.id
+    genera = _genera({word.lemma() for word in lexicon.words(pos=NOUN)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(index), encoding="utf-8")
+    path.write_text(json.dumps({"wn30": wn30, "genera": genera}), encoding="utf-8")
+
+
+def _genera(lemmas: set[str]) -> list[str]:
+    """The first words of Latin names: half or more of them end in no noun of its own.
+
+    Canis is one: Canis lupus (lupus is an illness too) stands beside Canis latrans and Canis
+    aureus. Virginia is none: Virginia deer, Virginia pine.
+    """
+    epithets: Counter[str] = Counter()
+    names: Counter[str] = Counter()
+    for genus, last in (match.groups() for one in lemmas if (match := _LATIN.fullmatch(one))):
+        names[genus] += 1
+        epithets[genus] += last not in lemmas or last == genus.lower()
+    return sorted(genus for genus, count in names.items() if 2 * epithets[genus] >= count)

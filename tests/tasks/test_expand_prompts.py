@@ -58,6 +58,18 @@ def test_counts_are_those_of_the_rows(make: Make, tmp_path: Path) -> None:
     )
 
 
+def test_plain_names_that_mean_something_else_are_counted(make: Make, tmp_path: Path) -> None:
+    tiny = Path(__file__).with_name("tiny_wordnet.xml")
+    crane = {"name": "crane", "sense": "n02012849"}
+    params = make(
+        {"expand_prompts.lexicon": f"wordnet:{tiny}", "expand_prompts.classes": [crane, "sofa"]}
+    )
+    run(params, tmp_path)
+    counts = json.loads((tmp_path / "metrics/prompts.json").read_text())
+    assert counts["ambiguous"] == 1
+    assert [row["ambiguous"] for row in counts["per_class"].values()] == [1, 0]
+
+
 def test_rows_are_written_in_parts(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

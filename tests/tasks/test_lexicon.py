@@ -48,11 +48,24 @@ def test_builtin_knows_the_classes_of_voc_and_cityscapes(name: str) -> None:
 
 
 def test_builtin_words_are_those_of_wordnet(shared_root: Path) -> None:
-    """Each hyponym lies below its class at the depth of the table, and its synset has the word."""
+    """Each word's synset has it; a hyponym's lies below its class at the depth of the table.
+
+    A phrase or synonym of another synset than the class's is listed here, so that neither the word
+    nor the synset can be mistaken.
+    """
     oewn = open_lexicon("wordnet:../shared/data/lists/oewn-nouns.xml.xz", shared_root)
-    elsewhere = {("boat", "sailboat"), ("rider", "motorcyclist")}  # kinds of it all the same
+    elsewhere = {("boat", "sailboat")}  # a kind of it all the same
+    names, other = [], set()
     for name, row in yaml.safe_load(TABLE.read_text()).items():
         top = oewn._synset(row["sense"])  # type: ignore[attr-defined]
+        for item in [*row["phrases"], *row.get("synonyms", [])]:
+            word, synset = (
+                (item, row["sense"]) if isinstance(item, str) else next(iter(item.items()))
+            )
+            if synset != row["sense"]:
+                other.add((name, word, synset))
+            if word not in oewn._synset(synset).lemmas():  # type: ignore[attr-defined]
+                names.append((name, word))
         depth_of = {one.id: depth for one, depth in oewn._below(top, None)}  # type: ignore[attr-defined]
         for depth, kinds in row.get("hyponyms", {}).items():
             for word, synset in kinds.items():
@@ -60,6 +73,51 @@ def test_builtin_words_are_those_of_wordnet(shared_root: Path) -> None:
                 assert word in found.lemmas(), (name, word)
                 if (name, word) not in elsewhere:
                     assert depth_of[found.id] == depth, (name, word)
+    assert names == [
+        ("cat", "cat"),
+        ("motorbike", "motorbike"),
+        ("motorcycle", "motorbike"),
+        ("pottedplant", "potted plant"),
+        ("traffic sign", "traffic sign"),
+        ("traffic sign", "road sign"),
+    ]
+    assert other == {
+        ("cow", "cow", "n02403454"),
+        ("flower", "bloom", "n11669335"),
+        ("flower", "blossom", "n11669335"),
+        ("pole", "pole", "n03976657"),
+        ("tvmonitor", "computer monitor", "n03085219"),
+        ("vegetation", "greenery", "n13153633"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("bus", "omnibus"),
+        ("cat", "tiger cat"),
+        ("chair", "wheelchair"),
+        ("pole", "post"),
+        ("pottedplant", "anthurium"),
+        ("rider", "cyclist"),
+        ("rider", "motorcyclist"),
+        ("sheep", "black sheep"),
+        ("sidewalk", "pavement"),
+    ],
+)
+def test_builtin_has_no_word_that_would_draw_something_else(name: str, word: str) -> None:
+    assert word not in texts(look_up(ClassPhrases(name=name), BuiltinLexicon(), 9, ()).words)
+
+
+def test_builtin_records_what_a_word_is_to_its_class() -> None:
+    def word(name: str, text: str) -> Word:
+        words = look_up(ClassPhrases(name=name), BuiltinLexicon(), 9, ()).words
+        return next(word for word in words if word.text == text)
+
+    assert word("motorbike", "motorbike") == Word("motorbike", "plain", 0, "n03790512")
+    assert word("motorcycle", "motorbike") == Word("motorbike", "synonym", 0, "n03790512")
+    assert word("diningtable", "dinner table").relation == "hyponym"
+    assert word("road", "roadway").relation == "hyponym"
 
 
 def test_given_words_replace_known_ones_and_keep_their_record() -> None:
@@ -85,6 +143,37 @@ def test_depth_and_stop_list_cut_hyponyms(wordnet: Lexicon) -> None:
     assert "toy poodle" not in texts(look_up(dog, wordnet, 1, ()).words)
     stopped = look_up(dog, wordnet, 2, ("Toy Poodles", "domestic dog"))
     assert texts(stopped.words) == ["dog", "poodle", "poodle dog"]
+
+
+def test_the_stop_list_cuts_given_words_too(wordnet: Lexicon) -> None:
+    dog = ClassPhrases(name="dog", synonyms=("hound", "pooch"), hyponyms=("poodle", "pug"))
+    words = look_up(dog, wordnet, 2, ("Pooch", "pugs")).words
+    assert texts(words) == ["dog", "hound", "poodle"]
+
+
+@pytest.mark.parametrize("phrases", [None, ("hound", "dog")])
+def test_a_plain_phrase_that_is_a_stop_word_is_refused(
+    wordnet: Lexicon, phrases: tuple[str, ...] | None
+) -> None:
+    with pytest.raises(InputError) as caught:
+        look_up(ClassPhrases(name="dog", phrases=phrases), wordnet, 2, ("Dogs",))
+    assert str(caught.value) == (
+        "expand_prompts.stop_words: 'dog' is what class 'dog' is plainly called: take it out "
+        "there, or give the class another phrase, {name: dog, phrases: [...]}"
+    )
+
+
+def test_plain_words_that_mean_something_else_are_told(wordnet: Lexicon) -> None:
+    """A crane is a bird too; a poodle is a dog, and no other thing."""
+
+    def ambiguous(**item: Any) -> tuple[str, ...]:
+        return look_up(ClassPhrases(**item), wordnet, 9, ()).ambiguous
+
+    assert ambiguous(name="crane", sense="n03126707") == ("crane",)
+    assert ambiguous(name="crane", sense="n03126707", phrases=("derrick", "dog")) == ("dog",)
+    assert ambiguous(name="dog") == ()
+    assert ambiguous(name="dog", phrases=("poodle", "pooch")) == ()
+    assert ambiguous(name="x", phrases=("crane", "dog"), synonyms=(), hyponyms=()) == ("crane",)
 
 
 def test_an_ambiguous_class_lists_its_senses(tmp_path: Path) -> None:
@@ -125,6 +214,18 @@ def test_two_classes_that_share_a_phrase_are_refused(tmp_path: Path) -> None:
         look_up_all(*section(tmp_path, *cranes))
 
 
+def test_two_classes_of_one_sense_are_refused(tmp_path: Path) -> None:
+    classes = ["dog", {"name": "hound", "sense": "n02084071", "phrases": ["hound"]}]
+    with pytest.raises(InputError) as caught:
+        look_up_all(*section(tmp_path, *classes))
+    assert str(caught.value) == (
+        "expand_prompts.classes: 'dog' and 'hound' both mean n02084071; a pixel has one label: "
+        "drop one of them, or pin another sense, {name: hound, sense: n...}"
+    )
+    unpinned = [{"name": name, "phrases": [name]} for name in ("zeppelin", "blimp")]
+    assert len(look_up_all(*section(tmp_path, *unpinned))) == 2
+
+
 def test_a_hyponym_below_another_class_is_that_class_s(tmp_path: Path) -> None:
     animal, dog = look_up_all(*section(tmp_path, "animal", "dog"))
     assert dict(animal.taken) == {
@@ -163,3 +264,15 @@ def test_a_word_that_two_classes_know_is_neither_s() -> None:
         {"convertible": "convertible"},
         {},
     ]
+
+
+def test_a_word_of_two_meanings_is_neither_the_wider_nor_the_closer_class_s() -> None:
+    """The closer class has a word alone only where both mean the same by it."""
+
+    def words(synset: str) -> dict[str, str]:
+        wide = Entry("animal", "n1", (Word("pug", "hyponym", 1, synset),), frozenset({"n2"}))
+        close = Entry("dog", "n2", (Word("pug", "hyponym", 1, "n3"),))
+        return {entry.name: entry.taken.get("pug", "") for entry in assign([wide, close])}
+
+    assert words("n3") == {"animal": "dog", "dog": ""}
+    assert words("n4") == {"animal": "dog", "dog": "animal"}

@@ -169,7 +169,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a lexicon that is not there": (
         {"expand_prompts.lexicon": "wordnet:nowhere.xml"},
-        "expand_prompts.lexicon: {root}/nowhere.xml is no file",
+        "expand_prompts.lexicon: {root}/nowhere.xml: no such file",
     ),
     "a model that is not there": (
         {"sample_images.model": "/no/such/model"},

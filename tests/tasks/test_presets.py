@@ -3,10 +3,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tasks.captions import claim_table, find_claims
-from tasks.class_lists import read_class_list
-from tasks.params import ClassPhrases, InputError, SourceShares, load_params
+from tasks.english import normalise
+from tasks.lexicon import look_up_all
+from tasks.params import InputError, SourceShares, load_params
 from tasks.preflight import config_problems
 from tasks.presets import differences, preset_names, use_preset
 from tasks.prompt_checks import prompt_problems
@@ -125,19 +127,80 @@ def test_a_real_preset_expands_for_the_real_tokenizer(
             assert (inside[0][0], inside[-1][1]) == (place["start"], place["end"]), row["text"]
 
 
-def test_imagenet_s_expands_from_a_list_of_wnids_alone(shared_root: Path) -> None:
-    params = load_params(ROOT / "presets/imagenet_s50.yaml", lists=None).expand_prompts
-    listed = read_class_list(shared_root / "../shared/data/lists/ImageNetS_categories_im50.txt")
-    classes = tuple(ClassPhrases.model_validate(item) for item in listed)
-    section = params.model_copy(update={"classes": classes, "images_per_class": 2})
-    rows = list(expand(section, shared_root))
-    assert len(rows) == 100
-    first = rows[0]["classes"][0]
-    assert (first["name"], first["phrase"], first["synset"]) == (
-        "n01443537",
-        "goldfish",
-        "n01443537",
-    )
+def test_the_changes_of_imagenet_s_are_the_same_in_all_its_presets() -> None:
+    """The lists call some classes differently, so they go by their senses."""
+    changes, stopped = {}, {}
+    for count in (919, 300, 50):
+        section = yaml.safe_load((ROOT / f"presets/imagenet_s{count}.yaml").read_text())
+        section = section["expand_prompts"]
+        words = {"phrases", "synonyms", "hyponyms"}
+        changes[count] = {
+            item["sense"]: {key: item[key] for key in words & set(item)}
+            for item in section["classes"]
+        }
+        stopped[count] = set(section["stop_words"])
+    for count in (300, 50):
+        assert changes[count].items() <= changes[919].items()
+        assert stopped[count] <= stopped[919]
+
+
+@pytest.mark.parametrize("count", [50, 300, 919])
+def test_imagenet_s_stops_words_that_are_there(count: int, shared_root: Path) -> None:
+    """Each stop word stops one, and each change of a class is needed."""
+    params = load_params(ROOT / f"presets/imagenet_s{count}.yaml", lists=shared_root)
+    section = params.expand_prompts
+    every = look_up_all(section.model_copy(update={"stop_words": ()}), shared_root)
+    there = {normalise(word.text) for entry in every for word in entry.words}
+    assert [word for word in section.stop_words if normalise(word) not in there] == []
+    left = {normalise(w.text) for entry in look_up_all(section, shared_root) for w in entry.words}
+    assert [word for word in section.stop_words if normalise(word) in left] == []
+
+
+def test_imagenet_s_names_mean_the_class(shared_root: Path) -> None:
+    section = load_params(ROOT / "presets/imagenet_s919.yaml", lists=shared_root).expand_prompts
+    entries = {entry.synset: entry for entry in look_up_all(section, shared_root)}
+    for synset, phrase in (
+        ("n03947888", "pirate ship"),
+        ("n03793489", "computer mouse"),
+        ("n03954731", "carpenter's plane"),
+        ("n04243546", "slot machine"),
+        ("n03337140", "filing cabinet"),
+        ("n04118776", "measuring ruler"),
+        ("n01608432", "kite bird"),
+        ("n04037443", "race car"),
+        ("n02108089", "boxer dog"),
+        ("n02276258", "admiral butterfly"),
+        ("n02279972", "monarch butterfly"),
+    ):
+        assert [word.text for word in entries[synset].of("plain")] == [phrase]
+    for synset, word in (
+        ("n04404412", "cable television service"),
+        ("n07930864", "claret cup"),
+        ("n09229709", "white water"),
+        ("n03481172", "plessor"),
+        ("n02445715", "wood pussy"),
+        ("n02930766", "gypsy cab"),
+    ):
+        assert word not in [each.text for each in entries[synset].words]
+
+
+@pytest.mark.parametrize("count", [50, 300, 919])
+def test_imagenet_s_expands_from_a_list_of_wnids_alone(
+    count: int, shared_root: Path, tmp_path: Path
+) -> None:
+    """The preset with its other form of list; its changes of classes go by their senses."""
+    preset = (ROOT / f"presets/imagenet_s{count}.yaml").read_text()
+    table, plain = f"imagenet_s_{count}.tsv", f"ImageNetS_categories_im{count}.txt"
+    (tmp_path / "params.yaml").write_text(preset.replace(table, plain))
+    params = load_params(tmp_path / "params.yaml", lists=shared_root).expand_prompts
+    rows = list(expand(params.model_copy(update={"images_per_class": 2}), shared_root))
+    assert len(rows) == 2 * count
+    first = [row["classes"][0] for row in rows[::2]]
+    phrases = {each["synset"]: each["phrase"] for each in first}
+    assert {each["relation"] for each in first} == {"plain"}
+    assert phrases["n01443537"] == "goldfish"
+    assert phrases["n03047690"] == "wooden clog"  # a change of the preset
+    assert phrases["n02510455"] == "panda bear"  # not coon bear, a stop word
 
 
 def test_human_captions_expand_for_the_real_tokenizer(

@@ -15,7 +15,7 @@ from tasks import prompt_checks
 from tasks.builtin_lexicon import BuiltinLexicon
 from tasks.lexicon import look_up
 from tasks.params import ExpandPrompts, Params, load_params
-from tasks.prompt_checks import prompt_problems, unknown_words
+from tasks.prompt_checks import prompt_problems, unknown_words, word_problems
 from tasks.prompt_sources import prepare
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +62,28 @@ def test_words_that_another_class_takes_are_not_asked_for(section: Any) -> None:
     classes = [{"name": "dog", "hyponyms": ["poodle", "cat"]}, {"name": "x", "phrases": ["cat"]}]
     (problem,) = prompt_problems(prepare(section(classes=classes)), [STORYBOOK], 20)
     assert "class 'x' has words" in problem
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        ({"phrases": ["zeppelin"]}, "; give the class words that it knows, {name: x, phrases: []}"),
+        (
+            {"phrases": ["dog"], "synonyms": ["zeppelin"], "hyponyms": ["mouse"]},
+            "; put them under expand_prompts.stop_words, or give the class words that it knows, "
+            "{name: x, synonyms: [], hyponyms: []}",
+        ),
+        (
+            {"phrases": ["zeppelin"], "hyponyms": ["mouse"]},
+            "; put its hyponyms under expand_prompts.stop_words, and give the class words that it "
+            "knows, {name: x, phrases: []}",
+        ),
+    ],
+)
+def test_the_remedy_is_one_for_the_word(section: Any, words: Any, remedy: str) -> None:
+    """A plain phrase can be no stop word."""
+    (problem,) = word_problems(STORYBOOK, prepare(section(classes=[{"name": "x"} | words])))
+    assert problem.replace("[...]", "[]").endswith(remedy)
 
 
 def test_prompts_that_are_too_long_are_counted_and_named(section: Any, tmp_path: Path) -> None:

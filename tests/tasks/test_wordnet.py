@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import wn
 
 from tasks.lexicon import Sense, Word
 from tasks.params import InputError
@@ -20,6 +21,32 @@ DOG, CAR, CRANE = "n02084071", "n02958343", "n02012849"
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> WordNet:
     return WordNet(str(TINY), tmp_path_factory.mktemp("tiny"))
+
+
+def made(root: Path, lemmas: dict[str, list[str]], prefix: str = "made-") -> WordNet:
+    """A lexicon of synsets by id, less ``prefix`` and ``-n``, with their lemmas.
+
+    A synset's definition is all its lemmas.
+    """
+    words = sorted({word for found in lemmas.values() for word in found})
+    entries = "".join(
+        f'<LexicalEntry id="e{at}"><Lemma writtenForm="{word}" partOfSpeech="n"/>'
+        + "".join(
+            f'<Sense id="e{at}-{key}" synset="{prefix}{key}-n"/>'
+            for key, found in lemmas.items()
+            if word in found
+        )
+        + "</LexicalEntry>"
+        for at, word in enumerate(words)
+    )
+    synsets = "".join(
+        f'<Synset id="{prefix}{key}-n" ili="" partOfSpeech="n">'
+        f"<Definition>{', '.join(found)}</Definition></Synset>"
+        for key, found in lemmas.items()
+    )
+    head, _, rest = TINY.read_text().partition("<LexicalEntry")
+    (root / "made.xml").write_text(head + entries + synsets + rest[rest.index("</Lexicon>") :])
+    return WordNet("made.xml", root)
 
 
 def test_senses_come_with_definitions(tiny: WordNet) -> None:
@@ -44,6 +71,11 @@ def test_words_have_relation_depth_and_synset(tiny: WordNet) -> None:
     assert max(word.depth for word in tiny.words(DOG, "dog", 1)) == 1
 
 
+def test_kinds_come_in_the_order_of_their_ids(tiny: WordNet) -> None:
+    """The file has canoe (tiny-16-n) before ferry (tiny-15-n)."""
+    assert [word.text for word in tiny.words("n02858304", "boat", 1)] == ["boat", "ferry", "canoe"]
+
+
 def test_words_that_mean_something_else_are_left_out(tiny: WordNet) -> None:
     """A convertible is a sofa too, a machine any device; a synset without WordNet 3.0 id stays."""
     assert tiny.words(CAR, "car", 3) == [
@@ -56,6 +88,56 @@ def test_words_that_mean_something_else_are_left_out(tiny: WordNet) -> None:
 def test_a_class_called_otherwise_gets_its_clearest_name(tiny: WordNet) -> None:
     assert tiny.words(DOG, DOG, 1)[0].text == "dog"
     assert tiny.words(CRANE, CRANE, 1)[0].text == "crane"
+
+
+def test_a_name_that_means_more_gives_way_to_a_longer_one(tmp_path: Path) -> None:
+    """Pirate: pirate ship. But not lion: king of beasts, which does not say lion."""
+    ships = {"a": ["pirate", "pirate ship", "raider"], "b": ["pirate"]}
+    animals = {"c": ["king of beasts", "lion"], "d": ["lion"], "e": ["tench", "tench fish"]}
+    lexicon = made(tmp_path, ships | animals)
+    assert lexicon.words("made-a-n", "pirate", 1)[0].text == "pirate ship"
+    assert lexicon.words("made-a-n", "a ship", 1)[0].text == "raider"
+    assert [word.text for word in lexicon.words("made-c-n", "lion", 1)] == [
+        "lion",
+        "king of beasts",
+    ]
+    assert lexicon.words("made-e-n", "tench", 1)[0].text == "tench"
+
+
+def test_a_class_that_goes_by_no_lemma_is_not_called_by_a_stop_word(tmp_path: Path) -> None:
+    """Unless that is all it has, or its own name."""
+    lexicon = made(tmp_path, {"a": ["king of beasts", "lion"], "b": ["lion"], "c": ["jak"]})
+    for key, name, stop, plain in (
+        ("a", "a class", "", "king of beasts"),
+        ("a", "a class", "king of beast", "lion"),
+        ("a", "king of beasts", "king of beast", "king of beasts"),
+        ("c", "a class", "jak", "jak"),
+    ):
+        assert lexicon.words(f"made-{key}-n", name, 1, frozenset({stop}))[0].text == plain
+
+
+def test_synonyms_that_a_definition_calls_offensive_are_left_out(tmp_path: Path) -> None:
+    lexicon = made(tmp_path, {"a": ["fellow", "disparaging word"], "b": ["chap", "bloke"]})
+    assert [word.text for word in lexicon.words("made-a-n", "fellow", 1)] == ["fellow"]
+    assert [word.text for word in lexicon.words("made-b-n", "chap", 1)] == ["chap", "bloke"]
+
+
+def test_a_kind_with_none_but_latin_names_is_left_out(tmp_path: Path) -> None:
+    """A class keeps one to be called by, and no other."""
+    lexicon = made(tmp_path, {"a": ["Boletus edulis", "Boletus roxanae"], "b": ["roxanae"]})
+    assert [word.text for word in lexicon.words("made-a-n", "", 1)] == ["Boletus edulis"]
+
+
+def test_ids_of_the_open_multilingual_wordnet_are_those_of_wordnet_30(tmp_path: Path) -> None:
+    """But for omw-en31, which has the offsets of WordNet 3.1."""
+    dog = {"02084071": ["dog"]}
+    for prefix, known in (("omw-en-", True), ("omw-fr-", True), ("omw-en31-", False)):
+        (tmp_path / prefix).mkdir()
+        lexicon = made(tmp_path / prefix, dog, prefix)
+        assert (lexicon.sense(DOG) == Sense(DOG, "dog")) is known
+        assert lexicon.title == (
+            "the lexicon made.xml" + ("" if known else " (it has no WordNet 3.0 ids)")
+        )
 
 
 def test_kinds_are_all_that_lies_below(tiny: WordNet) -> None:
@@ -92,9 +174,27 @@ def test_a_missing_lexicon_comes_with_the_command_to_get_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WN_DATA_DIR", str(tmp_path / "nothing"))
-    with pytest.raises(InputError, match=r"get the lexicon once with `python -m wn download oewn:"):
+    with pytest.raises(InputError, match=r"once with `python -m wn download oewn:2024`, if"):
         WordNet("oewn:2024", tmp_path)
+    with pytest.raises(InputError, match=r"`python -m wn download 'my words'`, if"):
+        WordNet("my words", tmp_path)
     assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize("spec", ["nofile.xml", "lists/oewn", "oewn.xml.xz"])
+def test_a_missing_file_is_not_to_be_downloaded(
+    spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command gets a lexicon that there is, and the setting names the same one."""
+    monkeypatch.setenv("WN_DATA_DIR", str(tmp_path / "nothing"))
+    with pytest.raises(InputError) as caught:
+        WordNet(spec, tmp_path)
+    assert str(caught.value) == (
+        f"expand_prompts.lexicon: {tmp_path / spec}: no such file; give the path of a WN-LMF file, "
+        "or get WordNet 3.0 once with `python -m wn download omw-en:1.4` and set "
+        "`lexicon: wordnet:omw-en:1.4`"
+    )
+    assert ("omw-en", "1.4") in {(one["id"], one["version"]) for one in wn.projects()}
 
 
 def test_a_lexicon_that_was_downloaded_goes_by_its_name(
@@ -125,7 +225,7 @@ def oewn(shared_root: Path) -> WordNet:
 
 
 def test_real_senses(oewn: WordNet) -> None:
-    for name in ("crane", "mouse", "train", "monitor"):
+    for name in ("crane", "mouse", "bat", "train", "monitor"):
         assert len(oewn.senses(name)) > 1
     assert {"n02012849", "n03126707"} == {sense.synset for sense in oewn.senses("crane")}
 
@@ -137,3 +237,47 @@ def test_real_words_of_a_dog(oewn: WordNet) -> None:
     assert "Canis familiaris" not in words
     assert "boxer" not in words  # a fighter too
     assert all(word.depth <= 3 for word in words.values())
+
+
+@pytest.mark.parametrize(
+    ("species", "stays"),
+    [
+        ("Ciconia nigra", "black stork"),
+        ("Canis lupus", "timber wolf"),
+        ("Orcinus orca", "killer whale"),
+        ("Pica pica", "European magpie"),
+        ("Constrictor constrictor", "boa constrictor"),
+    ],
+)
+def test_real_latin_names_are_left_out(oewn: WordNet, species: str, stays: str) -> None:
+    """Though nigra, lupus, orca, pica and constrictor are nouns of their own."""
+    (synset,) = (one.synset for one in oewn.senses(species))
+    words = [word.text for word in oewn.words(synset, stays, 1)]
+    assert words[0] == stays
+    assert species not in words
+    assert oewn.senses(species.split()[1]) != []
+
+
+def test_real_kinds_with_none_but_latin_names_are_left_out(oewn: WordNet) -> None:
+    (bolete,) = (one.synset for one in oewn.senses("bolete"))
+    assert [word.text for word in oewn.words(bolete, "bolete", 1)] == [
+        "bolete",
+        "Frost's bolete",
+        "old-man-of-the-woods",
+    ]
+    (boletus,) = (one.synset for one in oewn.senses("Boletus chrysenteron"))
+    assert oewn.words(boletus, boletus, 1) == [
+        Word("Boletus chrysenteron", "plain", 0, boletus),
+    ]
+    (creeper,) = (one.synset for one in oewn.senses("Virginia creeper"))
+    assert "Virginia creeper" in [word.text for word in oewn.words(creeper, "", 1)]
+
+
+def test_real_names_give_way_where_they_mean_more(oewn: WordNet) -> None:
+    for wnid, name, plain in (
+        ("n03947888", "pirate", "pirate ship"),
+        ("n03793489", "mouse", "computer mouse"),
+        ("n03954731", "plane", "carpenter's plane"),
+        ("n02129165", "lion", "lion"),
+    ):
+        assert oewn.words(wnid, name, 1)[0].text == plain
