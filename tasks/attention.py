@@ -71,9 +71,9 @@ class AttentionTrace:
         scores = (query @ key.transpose(-1, -2)).float()
         if mask is not None:
             scores = scores + mask
-        torch.softmax(scores, -1, out=scores)  # in place: most of the cost is memory
-        columns = scores @ self._weights
-        read = columns.mean(1).transpose(1, 2).unflatten(-1, size)
+        # Heads and positions in one dimension: one product for each sample.
+        columns = scores.softmax(-1).flatten(1, 2) @ self._weights
+        read = columns.unflatten(1, (-1, *size)).mean(1).permute(0, 3, 1, 2)
         self._sums[size] = self._sums[size].add_(read) if size in self._sums else read
         self._counts[size] = self._counts.get(size, 0) + 1
 
@@ -184,10 +184,10 @@ def trace_self_attention(
 
 
 def _column_weights(token_columns: TokenColumns, length: int) -> Tensor:
-    """``float32 (samples, 1, length, phrases)`` that averages each phrase's tokens."""
+    """``float32 (samples, length, phrases)`` that averages each phrase's tokens."""
     phrases = max(len(sample) for sample in token_columns)
-    weights = torch.zeros(len(token_columns), 1, length, phrases)
+    weights = torch.zeros(len(token_columns), length, phrases)
     for i, sample in enumerate(token_columns):
         for j, columns in enumerate(sample):
-            weights[i, 0, list(columns), j] = 1 / len(columns)
+            weights[i, list(columns), j] = 1 / len(columns)
     return weights

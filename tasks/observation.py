@@ -39,8 +39,8 @@ class Observer(Protocol):
         """Look at one layer of the conditional half.
 
         Args:
-            query: ``(N, heads, h * w, d)``, scaled by 1 / sqrt(d).
-            key: ``(N, heads, tokens, d)``.
+            query: ``(N, heads, h * w, d)``.
+            key: ``(N, heads, tokens, d)``, scaled by 1 / sqrt(d).
             mask: ``(N, 1, 1, tokens)`` to add to their products.
         """
 
@@ -182,9 +182,9 @@ def _note_guidance(observer: Observer, batch: int, samples: int) -> None:
 
 
 def _heads(layer: Attention, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-    """Queries, scaled by 1 / sqrt(d), and keys: ``(N, heads, positions, d)``, as processors do."""
+    """Queries, and keys scaled by 1 / sqrt(d): ``(N, heads, positions, d)``, as processors do."""
     query = query.unflatten(-1, (layer.heads, -1)).transpose(1, 2)
     key = key.unflatten(-1, (layer.heads, -1)).transpose(1, 2)
     if layer.upcast_attention:  # Stable Diffusion 2.x: the products overflow float16
         query, key = query.float(), key.float()
-    return query * layer.scale, key
+    return query, key * layer.scale  # the keys are fewer
