@@ -39,10 +39,10 @@ def cell_changes(words: str, seed: int, quick: bool) -> dict[str, dict[str, Any]
     """The parameters of a cell; no reference is trained, since none is compared with."""
     changes: dict[str, dict[str, Any]] = {name: dict(keys) for name, keys in QUICK.items() if quick}
     changes.setdefault("expand_prompts", {}).update(shares=SHARES[words], seed=seed)
+    changes.setdefault("train_segmenter", {})["seed"] = seed
     if not quick:
         changes["expand_prompts"]["images_per_class"] = IMAGES_PER_CLASS
         changes["train_segmenter"]["iterations"] = ITERATIONS
-    changes.setdefault("train_segmenter", {})["seed"] = seed
     changes["train_reference"] = {"labelled_set": "none"}
     return changes
 

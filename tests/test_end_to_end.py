@@ -176,7 +176,7 @@ BAD: dict[str, tuple[Change, str]] = {
         r"evaluate_segmenter\.test_set.*one\.png",
     ),
     "prompt past the text encoder": (
-        lambda _: {"expand_prompts": {"templates": ["a {}" + " on a road by a tree" * 12]}},
+        lambda _: {"expand_prompts": {"templates": ["a {}" + " on a road by the water" * 12]}},
         r"expand_prompts\.templates.*too long",
     ),
 }

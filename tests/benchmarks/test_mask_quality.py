@@ -39,7 +39,10 @@ def test_a_pixel_without_a_label_is_wrong() -> None:
     assert miou == pytest.approx((7 + 3 / 4 + 4 / 5) / 9)
 
 
-def test_it_runs_from_images_to_bars(capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_runs_from_images_to_bars(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "240")
     pytest.importorskip("pydensecrf", reason="the dense CRF is not installed: make crf")
     with pytest.raises(SystemExit) as ended:
         mask_quality.main(quick=True)
