@@ -107,8 +107,8 @@ def sample(params: Params, per_class: int, seed: int) -> list[Sampled]:
 def reading_milliseconds(params: Params, count: int, rounds: int) -> dict[str, float]:
     """What reading attention at the middle step, or at all, adds to sampling an image.
 
-    Medians of alternating rounds of one batch, above sampling that keeps the least; rounding may
-    make it negative.
+    Medians of alternating rounds of one batch, above the plain pipeline; noise may make it less
+    than nothing.
     """
     section = params.sample_images
     rows = list(itertools.islice(expand(params.expand_prompts), count))
