@@ -198,6 +198,11 @@ def examples(cards: Sequence[Row]) -> list[Row]:
     return [card for card in cards if found.get(card["names"][0]) is card]
 
 
+def thirds(panes: int) -> int:
+    """How many of two or more panes, the first ones, stand three in a row; the others go by two."""
+    return panes - (0, 4, 2)[panes % 3]
+
+
 def sample_card(row: Row, prompt: Row, palette: list[RGB], masks: ExtractMasks, root: Path) -> Row:
     """A sample with its pictures inline, read from the shards."""
     image, label, reliability = (
@@ -219,6 +224,7 @@ def sample_card(row: Row, prompt: Row, palette: list[RGB], masks: ExtractMasks, 
         "image": data_uri(image),
         "labels": data_uri(pictures.label_overlay(image, label, palette)),
         "heats": [data_uri(pictures.heat_overlay(image, one)) for one in heat],
+        "thirds": thirds(len(heat) + 1),
         "reliability": data_uri(pictures.reliability_picture(reliability)),
     }
 

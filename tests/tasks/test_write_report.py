@@ -26,6 +26,7 @@ from tasks.write_report import (
     run,
     segments,
     spread,
+    thirds,
 )
 
 Row = dict[str, Any]
@@ -81,6 +82,15 @@ def test_an_example_shows_its_class_alone_if_it_can() -> None:
         {"names": ["tree"], "kept": False},
     ]
     assert examples(cards) == [cards[2], cards[3]]
+
+
+@pytest.mark.parametrize(
+    ("panes", "rows"),
+    [(2, [2]), (3, [3]), (4, [2, 2]), (5, [3, 2]), (6, [3, 3]), (7, [3, 2, 2]), (8, [3, 3, 2])],
+)
+def test_rows_of_panes_are_full(panes: int, rows: list[int]) -> None:
+    small = thirds(panes)
+    assert [3] * (small // 3) + [2] * ((panes - small) // 2) == rows
 
 
 def test_prompts_are_cut_at_their_class_words() -> None:
@@ -376,6 +386,7 @@ def test_without_background_nothing_is_called_so(make_params: Make, root: Path) 
     text = written(make_params(changes), root)
     words = Page(text.partition("</style>")[2].partition("All parameters")[0]).words
     assert "background" not in words and "no label = 1 - max A - 0.1" in words
+    assert "Grey labels are none" in words
     red, blue = (f"--c:#{colour}" for colour in ("e5484d", "3e7bf0"))  # of the first two classes
     assert f'{red}" aria-hidden="true"></span>car' in text
     assert f'{blue}" aria-hidden="true"></span>boat' in text
