@@ -253,7 +253,7 @@ def main(
         per_class, rounds, critic_steps, pages = 1, 1, 2, 4
         section |= {"num_inference_steps": 2}
     params = Params.model_validate(params.model_dump() | {"sample_images": section})
-    values = {name: i for i, name in enumerate(params.expand_prompts.class_names, start=1)}
+    values = params.expand_prompts.label_values
 
     judge = train_critic(critic_steps, CRITIC_TRAINING, images=20 * pages)
     pixels, truth = labelled_images(pages, CRITIC_TEST)

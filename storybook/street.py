@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from storybook.page import SIZE, SUPERSAMPLING, downsample, gradient
-from storybook.vocabulary import RGB, STREET_CLASSES
+from storybook.vocabulary import RGB, STREET_CLASSES, classes_shown
 
 VALUES = {name: value for value, name in enumerate(STREET_CLASSES)}
 
@@ -229,8 +229,7 @@ def render(street: Street) -> tuple[np.ndarray, np.ndarray]:
 
 
 def caption(label: np.ndarray) -> str:
-    """Which classes a label map shows, as a prompt: "a street with a road, sky and a car"."""
-    present = [name for name in STREET_CLASSES if (label == VALUES[name]).mean() > 0.01]
+    """Which classes a label map shows, as a prompt names them: "a road, sky and a car"."""
+    present = classes_shown(label, "street")
     words = [name if name in ("sky", "grass") else f"a {name}" for name in present]
-    joined = words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]
-    return f"a street with {joined}"
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]

@@ -6,6 +6,8 @@ tokenizer and the built-in lexicon speak of the same things.
 
 from dataclasses import dataclass
 
+import numpy as np
+
 RGB = tuple[int, int, int]
 
 
@@ -38,6 +40,9 @@ CLASS_NAMES: dict[str, list[str]] = {
     "street": list(STREET_CLASSES),
 }
 """Domain -> class names by label value."""
+
+LEAST_SHARE = 0.01
+"""Of the image, from which on a class is said to be in it."""
 
 COLOURS: dict[str, RGB] = {
     "red": (206, 48, 44),
@@ -97,6 +102,17 @@ GROUNDS: dict[str, tuple[RGB, RGB]] = {
     "paper": ((246, 238, 220), (240, 228, 204)),
 }
 """Ground name -> colour at the horizon, colour at the bottom. ``paper`` fills the whole page."""
+
+
+def classes_shown(label: np.ndarray, domain: str) -> list[str]:
+    """The classes with more than `LEAST_SHARE` of a label map, in label order; no background."""
+    names = CLASS_NAMES[domain]
+    shares = np.bincount(label.ravel(), minlength=len(names)) / label.size
+    return [
+        name
+        for name, share in zip(names, shares, strict=True)
+        if share > LEAST_SHARE and name != "background"
+    ]
 
 
 def page_class_of(word: str) -> int:

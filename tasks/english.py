@@ -16,8 +16,8 @@ def listed(text: str) -> frozenset[str]:
 UNCOUNTABLE = listed("""
     brass broccoli carbonara chocolate consomme corn cream denim dough eggnog espresso fencing flora
     foliage grass gravel greenery guacamole hay ice lotion paper pavement powder rapeseed rice sand
-    sauce shrubbery smoke snow spray terrain thatch tissue undergrowth vegetation velvet water wine
-    wool
+    sauce shrubbery sky smoke snow spray terrain thatch tissue undergrowth vegetation velvet water
+    wine wool
 """)
 """Nouns that take neither a/an nor a plural here; a phrase goes by its last word."""
 PLURAL_ONLY = listed("""
@@ -38,8 +38,6 @@ AMOUNTS = (
     r"(?!1 )\d+",
 )
 """Patterns of phrases and figures after which a noun is plural."""
-UNIQUE = frozenset({"sky", "blue sky"})
-"""Things that there is one of: "the sky"."""
 
 IRREGULAR = {
     "coho": "cohos",
@@ -60,13 +58,11 @@ _ARTICLES = frozenset({"a", "an", "the"})
 
 @cache
 def article(phrase: str) -> str:
-    """The determiner that a single thing takes: "a", "an", "the", or "" for none.
+    """The determiner that a single thing takes: "a", "an", or "" for none.
 
     By sound, not by letter: an hour, a unicorn, a one-way street, an X-ray, an SUV.
     """
     last = phrase.rsplit(" ", 1)[-1].lower()
-    if phrase.lower() in UNIQUE:
-        return "the"
     if last in UNCOUNTABLE or last in PLURAL_ONLY:
         return ""
     first = re.split(r"[\s-]", phrase, maxsplit=1)[0]
@@ -86,7 +82,7 @@ def plural(phrase: str) -> str:
     if match := _HEAD.fullmatch(phrase):
         return plural(match["head"]) + match["rest"]
     before, space, last = phrase.rpartition(" ")
-    if last.lower() in UNCOUNTABLE | PLURAL_ONLY or phrase.lower() in UNIQUE:
+    if last.lower() in UNCOUNTABLE | PLURAL_ONLY:
         return phrase
     if last.lower() in IRREGULAR:
         several = IRREGULAR[last.lower()]
@@ -98,7 +94,7 @@ def plural(phrase: str) -> str:
 
 
 def with_article(phrase: str) -> str:
-    """The phrase as a single thing: "a car", "an oak", "grass", "the sky"."""
+    """The phrase as a single thing: "a car", "an oak", "grass"."""
     return f"{article(phrase)} {phrase}".strip()
 
 

@@ -106,7 +106,7 @@ def run(params: Params, root: Path = Path()) -> None:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     pairs = [] if test_set == "none" else list_pairs(root / test_set)
-    names = ["background", *params.expand_prompts.class_names]
+    names = params.expand_prompts.label_names
     networks = {"prediction": "models/segmenter", "reference": "models/reference"}
     measured: dict[str, Ious] = {}
     for part, folder in networks.items():

@@ -1,8 +1,9 @@
 """Stage ``extract_masks``: attention maps to label maps and per-pixel reliability.
 
 A method (`tasks.mask_methods`) makes class scores, the image refines them (`tasks.refine`), the
-best class is the label, and the rank of its lead is the reliability. Samples of equal shapes go
-through in batches; memory does not grow with their number.
+best class is the label, and the rank of its lead is the reliability. The channel before the classes
+is the background, or, where every pixel belongs to a class, what none is sure of: no label. Samples
+of equal shapes go through in batches; memory does not grow with their number.
 """
 
 import shutil
@@ -20,7 +21,14 @@ from torch import Tensor
 from tasks import mask_methods, records
 from tasks.captures import Captured, decode_capture
 from tasks.entry import run_stage
-from tasks.label_maps import decode, encode_grey, encode_label, ignore_value, label_dtype
+from tasks.label_maps import (
+    BACKGROUND,
+    decode,
+    encode_grey,
+    encode_label,
+    ignore_value,
+    label_dtype,
+)
 from tasks.params import ExtractMasks, Params
 from tasks.progress import progress
 from tasks.refine import dense_crf, guided_filter
@@ -105,7 +113,7 @@ def drop_small(channel: np.ndarray, min_box: float) -> np.ndarray:
     """Where components of a class lie whose box covers less than ``min_box`` of the image.
 
     Args:
-        channel: ``(H, W)`` predicted channel, 0 is the background.
+        channel: ``(H, W)`` predicted channel, 0 is no class.
 
     Returns:
         ``bool (H, W)``. Neighbours count along edges and corners.
@@ -188,24 +196,31 @@ def decide(
     Args:
         stack: scores ``(N, 1 + K, H, W)``, background first.
         peaks: the raw maps' maxima ``(N, K)``, attention probabilities.
-        values: class name -> label value.
+        values: class name -> label value. Where one of them is 0 there is no background: pixels
+            that no class wins are ignored, and have reliability 0.
     """
     best = stack[:, 1:].amax(1).numpy()
-    channels, margins = (t.numpy() for t in label_and_margin(refine(batch, stack, section)))
-    dtype = label_dtype(len(values))
+    refined = refine(batch, stack, section)
+    channels, margins = (t.numpy() for t in label_and_margin(refined))
+    if section.all_claimed:  # the first channel can still win a tie, or by the filter's overshoot
+        channels = 1 + refined[:, 1:].argmax(1).numpy()
+    dtype = label_dtype(max(values.values()) + 1)
+    ignore = ignore_value(dtype)
+    rest = ignore if BACKGROUND in values.values() else BACKGROUND
     masks = []
     for i, one in enumerate(batch):
         channel, margin = channels[i], margins[i]
         if section.method == "diffumask":
             small = drop_small(channel, section.diffumask.min_box)
             channel, margin = np.where(small, 0, channel), np.where(small, 0, margin)
-        label = np.array([0, *(values[name] for name in one.classes)], dtype)[channel]
+        label = np.array([rest, *(values[name] for name in one.classes)], dtype)[channel]
         reliability = margin_rank(channel, margin)
         if section.method == "self_attention":
             # The band is of the method's own scores; what refinement made foreground stays so.
             unsure = (channel == 0) & (best[i] >= section.self_attention.ignore)
             unsure &= best[i] < section.self_attention.foreground
-            label[unsure], reliability[unsure] = ignore_value(dtype), 0
+            label[unsure] = ignore
+        reliability[label == ignore] = 0
         scores = [
             _scores(name, channel == k, margin, float(peaks[i, k - 1]))
             for k, name in enumerate(one.classes, start=1)
@@ -238,7 +253,7 @@ def run(params: Params, root: Path = Path()) -> None:
     """Write ``data/masks``: one shard of masks per shard of samples and, last, their index."""
     samples = records.read_rows(root / "data/samples/index.parquet")
     prompts = {row["seed"]: row for row in records.read_rows(root / "data/prompts.parquet")}
-    values = {name: i for i, name in enumerate(params.expand_prompts.class_names, start=1)}
+    values = params.expand_prompts.label_values
     section = params.extract_masks
     out = root / "data/masks"
     shutil.rmtree(out, ignore_errors=True)

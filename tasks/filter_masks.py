@@ -22,12 +22,17 @@ Row = dict[str, Any]
 def judge(classes: list[Row], section: FilterMasks) -> tuple[str, str]:
     """The first rule that a sample breaks.
 
+    With ``absent: allow`` the image need not show every class of its prompt: those below
+    ``min_area`` are left out, as long as one is there.
+
     Args:
         classes: the scores of each prompted class, see `tasks.records.MASK_CLASS`.
 
     Returns:
         The rule's key in ``params.yaml`` and the reason with its numbers; both empty when all hold.
     """
+    if section.absent == "allow":
+        classes = [one for one in classes if one["area"] >= section.min_area] or classes
     for scores in classes:
         checks = (
             ("min_area", scores["area"], section.min_area, scores["area"] >= section.min_area),
@@ -108,14 +113,13 @@ def run(params: Params, root: Path = Path()) -> None:
     Raises:
         InputError: nothing was kept for training.
     """
-    names = params.expand_prompts.class_names
     rows = decide(
         records.read_rows(root / "data/samples/index.parquet"),
         records.read_rows(root / "data/masks/index.parquet"),
         records.read_rows(root / "data/prompts.parquet"),
         params.filter_masks,
     )
-    summary = summarise(rows, names)
+    summary = summarise(rows, params.expand_prompts.class_names)
     records.write_json(root / "metrics/filter.json", summary)
     if not summary["train"]:
         raise InputError(
@@ -124,7 +128,7 @@ def run(params: Params, root: Path = Path()) -> None:
         )
     out = root / "data/dataset"
     shutil.rmtree(out, ignore_errors=True)
-    records.write_json(out / "classes.json", ["background", *names])
+    records.write_json(out / "classes.json", params.expand_prompts.label_names)
     records.write_table(out / "index.parquet", rows, records.DATASET)
 
 

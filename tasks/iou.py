@@ -10,7 +10,7 @@ def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, class_count: int
 
     Args:
         truth, prediction: ``uint8``, of one shape; pixels whose truth is 255 are left out.
-        class_count: classes with the background.
+        class_count: classes, the background counted where there is one.
 
     Returns:
         ``int64 (class_count, class_count)``: rows by true class, columns by predicted class.
@@ -37,5 +37,5 @@ def iou_per_class(confusion: np.ndarray) -> list[float | None]:
 
 
 def mean_iou(ious: list[float | None]) -> float:
-    """The mean over the classes that are there, the background among them."""
+    """The mean over the classes that are there; the background counts as one."""
     return float(np.mean([iou for iou in ious if iou is not None]))

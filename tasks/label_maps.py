@@ -1,8 +1,8 @@
 """Label maps and reliability as files.
 
-A label map is ``uint8 (H, W)`` in a palette PNG, 255 = ignore, or, from 255 classes on,
-``uint16 (H, W)`` in a 16-bit grey PNG, 65535 = ignore. The palette is always written in full:
-without one, Pillow compacts the values of a mode-P image.
+A label map is ``uint8 (H, W)`` in a palette PNG, 255 = ignore, or, from 256 classes on, the
+background counted, ``uint16 (H, W)`` in a 16-bit grey PNG, 65535 = ignore. The palette is always
+written in full: without one, Pillow compacts the values of a mode-P image.
 """
 
 import io
@@ -14,20 +14,21 @@ from PIL import Image
 IGNORE = 255
 """Of ``uint8`` label maps; `ignore_value` tells it for either type."""
 BACKGROUND = 0
-MOST_CLASSES: dict[np.dtype, int] = {np.dtype(np.uint8): 254, np.dtype(np.uint16): 65534}
-"""Of each type of label map, the background not counted; the highest value is left for ignore."""
+"""The label of what is no class, where there is such a label."""
+MOST_LABELS: dict[np.dtype, int] = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
+"""Of each type of label map, the background counted; the highest value is left for ignore."""
 
 
-def label_dtype(classes: int) -> np.dtype:
-    """``uint8`` for up to 254 classes, the background not counted, and ``uint16`` beyond.
+def label_dtype(labels: int) -> np.dtype:
+    """``uint8`` for up to 255 label values, the background counted, and ``uint16`` beyond.
 
     Raises:
-        ValueError: there are more classes than 16 bits can tell apart.
+        ValueError: there are more than 16 bits can tell apart.
     """
-    for dtype, most in MOST_CLASSES.items():
-        if classes <= most:
+    for dtype, most in MOST_LABELS.items():
+        if labels <= most:
             return dtype
-    raise ValueError(f"{classes} classes do not fit a label map of 16 bits, which holds {most}")
+    raise ValueError(f"{labels} labels do not fit a label map of 16 bits, which holds {most}")
 
 
 def ignore_value(dtype: DTypeLike) -> int:
@@ -36,7 +37,7 @@ def ignore_value(dtype: DTypeLike) -> int:
     Raises:
         ValueError: label maps have another type.
     """
-    if np.dtype(dtype) not in MOST_CLASSES:
+    if np.dtype(dtype) not in MOST_LABELS:
         raise ValueError(f"a label map is uint8 or uint16, not {np.dtype(dtype)}")
     return int(np.iinfo(dtype).max)
 
@@ -62,7 +63,7 @@ def encode_label(label: np.ndarray) -> bytes:
     Raises:
         ValueError: it has another type or shape.
     """
-    if label.dtype not in MOST_CLASSES or label.ndim != 2:
+    if label.dtype not in MOST_LABELS or label.ndim != 2:
         raise ValueError(
             f"a label map must be uint8 or uint16 (H, W), not {label.dtype} {label.shape}"
         )

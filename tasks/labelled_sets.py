@@ -1,8 +1,9 @@
 """Labelled sets: a folder with ``images/`` and ``labels/``, and whether its files keep the rules.
 
-``labels/<stem>.png`` belongs to ``images/<stem>.png`` or ``.jpg``: 8-bit values, one channel, the
-class's position from 1, 0 for the background, 255 where nothing is said. A ``classes.json`` in the
-folder or the one above it may list the class names by label value. Imports no torch.
+``labels/<stem>.png`` belongs to ``images/<stem>.png`` or ``.jpg``: 8-bit values, one channel: 0 for
+the background and then the classes in order, or, with ``expand_prompts.background: none``, the
+classes from 0; 255 where nothing is said. A ``classes.json`` in the folder or the one above it may
+list the names by label value. Imports no torch.
 """
 
 import json
@@ -16,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from tasks.label_maps import IGNORE
-from tasks.params import InputError
+from tasks.params import BACKGROUND_NAME, InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 SHOWN = 10
@@ -99,15 +100,19 @@ def class_list_problem(set_names: Sequence[str], names: Sequence[str]) -> str | 
 
     Args:
         set_names: the set's class names by label value.
-        names: the run's, background first. More classes than the set has are fine.
+        names: the run's, `tasks.params.ExpandPrompts.label_names`. More than the set has are fine.
     """
     for value, name in enumerate(set_names):
         ours = names[value] if value < len(names) else "no class"
-        if ours != name:
-            return (
-                f"label value {value} is {name!r} in the set and {ours!r} in "
-                f"expand_prompts.classes; the set's classes in order: {', '.join(set_names)}"
-            )
+        if ours == name:
+            continue
+        there = f"label value {value} is {name!r} in the set and {ours!r} in expand_prompts"
+        classes = [each for each in set_names if each != BACKGROUND_NAME]
+        order = f"the set's classes in order: {', '.join(classes)}"
+        if value == 0 and BACKGROUND_NAME in (name, ours):
+            wanted = "rest" if name == BACKGROUND_NAME else "none"
+            return f"{there}: the set is for background: {wanted}; {order}"
+        return f"{there}.classes; {order}"
     return None
 
 
@@ -116,7 +121,7 @@ def check_pairs(pairs: Sequence[Pair], class_count: int) -> list[str]:
 
     Args:
         pairs: what `list_pairs` found.
-        class_count: classes with the background; label values lie below it, or are 255.
+        class_count: classes, the background counted; label values lie below it, or are 255.
     """
     faults: dict[str, list[str]] = defaultdict(list)
     with ThreadPoolExecutor() as pool:

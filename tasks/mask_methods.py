@@ -1,7 +1,8 @@
 """From attention maps to class scores: one function a method, batches of equal shapes.
 
-All give a stack ``(N, 1 + K, H, W)``, background first; its argmax is the label. What a class's map
-shows is relative: every method scales it to 0..1 within the image.
+All give a stack ``(N, 1 + K, H, W)``, background first; its argmax is the label. Where there is no
+background, that channel stands for "no class is sure of this". What a class's map shows is
+relative: every method scales it to 0..1 within the image.
 """
 
 from collections.abc import Sequence
@@ -42,7 +43,7 @@ def with_background(maps: Sequence[Tensor], size: Size, beta: float) -> Tensor:
     Args:
         maps: one or more resolutions of ``(N, K, h, w)`` attention, largest first.
         size: (H, W) of the image.
-        beta: how much the background is held back.
+        beta: how much the background is held back; at 1 it never stands above a class.
     """
     scores = enlarge(normalise(combine(maps)), size)
     background = 1 - scores.amax(1, keepdim=True) - beta

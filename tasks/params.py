@@ -23,6 +23,8 @@ from pydantic import (
 
 from tasks.class_lists import read_class_list
 
+BACKGROUND_NAME = "background"
+"""What label value 0 is called where it is no class."""
 Share = Annotated[float, Field(ge=0, le=1)]
 """A part of a whole, 0..1."""
 
@@ -122,6 +124,7 @@ class ExpandPrompts(Section):
     """Classes, a lexicon, templates and captions to prompts."""
 
     classes: tuple[ClassPhrases, ...] = Field(min_length=1, max_length=65534)
+    background: Literal["rest", "none"]
     classes_file: str = Field(min_length=1)
     lexicon: str = Field(pattern=r"^(builtin|wordnet:.+)$")
     hyponym_depth: int = Field(ge=1)
@@ -135,6 +138,7 @@ class ExpandPrompts(Section):
     several_share: Share
     max_classes: int = Field(ge=2)
     pairs: Literal["any", "captions"] | tuple[tuple[str, str], ...]
+    always: tuple[str, ...]
     negative_prompt: str
     seed: int = Field(ge=0)
 
@@ -160,6 +164,14 @@ class ExpandPrompts(Section):
         twice = [name for name, count in counted.items() if count > 1]
         if twice:
             raise ValueError(f"each class name stands once; twice: {', '.join(twice)}")
+        return value
+
+    @field_validator("always")
+    @classmethod
+    def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        twice = [name for name, count in Counter(value).items() if count > 1]
+        if twice:
+            raise ValueError(f"each class stands once; twice: {', '.join(twice)}")
         return value
 
     @field_validator("templates", mode="before")
@@ -211,10 +223,31 @@ class ExpandPrompts(Section):
             raise ValueError(f"{', '.join(asked)}: needs captions, a text or JSON file, not none")
         return self
 
+    @model_validator(mode="after")
+    def _one_background(self) -> "ExpandPrompts":
+        if self.background == "rest" and BACKGROUND_NAME in self.class_names:
+            raise ValueError(
+                f"classes: {BACKGROUND_NAME} is what background: rest calls the pixels of no "
+                "class; leave that class out"
+            )
+        return self
+
     @property
     def class_names(self) -> list[str]:
-        """Class names in label order: label value = position + 1, 0 is the background."""
+        """The classes, in the order of the list."""
         return [item.name for item in self.classes]
+
+    @property
+    def label_names(self) -> list[str]:
+        """Names by label value: the classes, behind the background where there is one."""
+        rest = [BACKGROUND_NAME] if self.background == "rest" else []
+        return [*rest, *self.class_names]
+
+    @property
+    def label_values(self) -> dict[str, int]:
+        """Class name -> label value; the background is no class."""
+        first = len(self.label_names) - len(self.classes)
+        return {name: value for value, name in enumerate(self.class_names, first)}
 
 
 class AdaptLora(Section):
@@ -311,14 +344,14 @@ class Attn2Mask(Section):
 
     step: Step
     resolutions: Sides | None
-    beta: float = Field(ge=0, lt=1)
+    beta: Share
 
 
 class Averaged(Section):
     """Attention averaged over all steps, as DAAM reads it (arXiv 2210.04885)."""
 
     resolutions: Sides | None
-    beta: float = Field(ge=0, lt=1)
+    beta: Share
 
 
 class SelfAttention(Section):
@@ -410,6 +443,11 @@ class ExtractMasks(Section):
         return sides
 
     @property
+    def all_claimed(self) -> bool:
+        """Whether every pixel goes to a class, the best one: where beta is 1."""
+        return getattr(getattr(self, self.method), "beta", 0) == 1
+
+    @property
     def needs_crf(self) -> bool:
         """Whether the dense CRF has to be installed."""
         return self.refine == "crf" or self.method == "diffumask"
@@ -422,6 +460,7 @@ class FilterMasks(Section):
     max_area: Share
     min_peak: Share
     min_margin: Share
+    absent: Literal["reject", "allow"]
     val_share: Annotated[float, Field(ge=0, le=0.5)]
     seed: int = Field(ge=0)
 

@@ -31,17 +31,19 @@ _FIRST: tuple[RGB, ...] = (
     (132, 190, 40),
     (104, 116, 140),
 )
-_VOID: RGB = (150, 150, 150)
+GREY: RGB = (150, 150, 150)
+"""Of the background in legends, and of what is ignored; no class has it."""
 _HEAT = np.array([[24, 16, 58], [112, 30, 122], [216, 56, 92], [250, 150, 66], [252, 246, 190]])
 _TRUST = np.array([[22, 26, 48], [28, 84, 122], [46, 152, 146], [158, 212, 130], [250, 244, 176]])
 
 
-def class_colours(count: int) -> list[RGB]:
-    """Colours of the label values 0 to ``count``, easily told apart; 0, the background, is grey.
+def label_colours(count: int, *, background: bool) -> list[RGB]:
+    """Colours by label value of ``count`` classes, easily told apart.
 
-    Ten are chosen by hand; from there on hues a golden angle apart, in three shades.
+    Ten are chosen by hand; from there on hues a golden angle apart, in three shades. The
+    background, if there is one, comes first and is grey.
     """
-    colours: list[RGB] = [_VOID, *_FIRST[:count]]
+    colours: list[RGB] = [*([GREY] if background else []), *_FIRST[:count]]
     for number in range(len(_FIRST), count):
         hue = (0.13 + 0.381966 * number) % 1
         rgb = colorsys.hls_to_rgb(hue, (0.52, 0.4, 0.64)[number % 3], 0.66)
@@ -66,13 +68,14 @@ def label_overlay(image: np.ndarray, label: np.ndarray, colours: list[RGB]) -> n
 
     Args:
         image: ``uint8 (H, W, 3)``.
-        label: ``uint8 (H, W)``, 0 background, 255 ignore.
-        colours: by label value.
+        label: ``uint8 (H, W)``, 255 ignore.
+        colours: by label value, see `label_colours`; the background is left uncovered.
     """
     ignore = ignore_value(label.dtype)
-    table = np.full((ignore + 1, 3), _VOID, np.float32)
+    table = np.full((ignore + 1, 3), GREY, np.float32)
     table[: len(colours)] = colours
-    alpha = np.where(label == BACKGROUND, 0, np.where(label == ignore, 0.55, 0.72))[..., None]
+    uncovered = (label == BACKGROUND) & (colours[0] == GREY)
+    alpha = np.where(uncovered, 0, np.where(label == ignore, 0.55, 0.72))[..., None]
     return _to_uint8(muted(image) * (1 - alpha) + table[label] * alpha)
 
 

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 STORYBOOK = Path("data/storybook")
 STORYBOOK_SETS = ("train", "val", "test")
-MOST_CLASSES_IN_TRAINING = 254
+MOST_LABELS_IN_TRAINING = 255
 LEAST_GUIDE = 32
 """Pixels that the shorter side of the guided filter's smaller image must have."""
 PASSED = Path(".maskloom/preflight.json")
@@ -90,7 +90,6 @@ def find_set(params: Params, key: str, root: Path) -> list[Pair]:
     """
     value = _set_path(params, key)
     inside = _inside_storybook(value, root)
-    names = ["background", *params.expand_prompts.class_names]
     if value == "none":
         return []
     if inside is None:
@@ -104,14 +103,14 @@ def find_set(params: Params, key: str, root: Path) -> list[Pair]:
         if domain == "none":
             raise InputError(
                 f"{key}: {value} is made by render_storybook, whose domain is none; choose the "
-                "domain page, a folder of your own, or none"
+                "domain page or street, a folder of your own, or none"
             )
         if inside.as_posix() not in STORYBOOK_SETS:
             raise InputError(
                 f"{key}: {value} is no set that render_storybook makes; it makes "
                 f"{', '.join(f'{STORYBOOK}/{name}' for name in STORYBOOK_SETS)}"
             )
-    problem = class_list_problem(set_names or [], names)
+    problem = class_list_problem(set_names or [], params.expand_prompts.label_names)
     if problem:
         raise InputError(f"{key}: {value}: {problem}; list these, or choose another set or none")
     return pairs
@@ -159,11 +158,12 @@ def mask_problems(params: Params) -> list[str]:
             f"{side // section.guided.subsample} pixels to find edges on; at this size at most "
             f"{max(1, side // LEAST_GUIDE)}"
         )
-    classes = len(params.expand_prompts.classes)
-    if classes > MOST_CLASSES_IN_TRAINING:
+    surplus = len(params.expand_prompts.label_names) - MOST_LABELS_IN_TRAINING
+    if surplus > 0:
+        classes = len(params.expand_prompts.classes)
         problems.append(
             f"expand_prompts.classes: {classes} classes have 16-bit labels, which train_segmenter "
-            f"cannot read yet; it trains with {MOST_CLASSES_IN_TRAINING} at most: leave some out"
+            f"cannot read yet; it trains with {classes - surplus} at most: leave some out"
         )
     return problems
 
@@ -242,7 +242,7 @@ def run(params: Params, root: Path = Path()) -> None:
             pairs = sets[name] or []
             if pairs:
                 log.info("reading %d labelled images of %s", len(pairs), key)
-            faults = check_pairs(pairs, len(params.expand_prompts.classes) + 1)
+            faults = check_pairs(pairs, len(params.expand_prompts.label_names))
             problems += [f"{key}: {_set_path(params, key)}: {fault}" for fault in faults]
         if model and plan:
             problems += prompt_problems(plan, model)

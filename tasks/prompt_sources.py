@@ -56,7 +56,8 @@ class Source:
 
     Attributes:
         words: by relation; a relation that the class has no words of is missing.
-        partners: the classes that may stand beside it, all before it in the list.
+        partners: the classes that may be drawn to stand beside it, all before it in the list; those
+            that always stand there are none.
         captions: those that mention it by any of its words, whoever else they mention.
         owned: ids of those that are its own: they mention no class behind it in the list.
     """
@@ -91,8 +92,8 @@ def prepare(section: ExpandPrompts, root: Path = Path()) -> Plan:
     """Read the lexicon and the captions.
 
     Raises:
-        InputError: a class has no words or no clear sense, ``pairs`` names an unknown class, a
-            template names a class, or the captions cannot be read or mention no class.
+        InputError: a class has no words or no clear sense, ``pairs`` or ``always`` names an unknown
+            class, a template names a class, or the captions cannot be read or mention no class.
     """
     entries = look_up_all(section, root)
     order = {entry.name: number for number, entry in enumerate(entries)}
@@ -103,6 +104,11 @@ def prepare(section: ExpandPrompts, root: Path = Path()) -> Plan:
                     f"expand_prompts.pairs: {name!r} in [{', '.join(pair)}] is no class; name one "
                     "of expand_prompts.classes, or drop the pair"
                 )
+    for name in section.always:
+        if name not in order:
+            raise InputError(
+                f"expand_prompts.always: {name!r} is no class; name some of expand_prompts.classes"
+            )
     texts = DEFAULT if section.templates == "default" else section.templates
     templates = tuple(parse(text) for text in texts)
     known = claim_table(entries)
@@ -115,7 +121,8 @@ def prepare(section: ExpandPrompts, root: Path = Path()) -> Plan:
         for other in names
         if order[other] < order[one]
     )
-    patterns = _patterns(templates, section.max_classes) if claims else frozenset()
+    most = section.max_classes + len(section.always)
+    patterns = _patterns(templates, most) if claims else frozenset()
     sources = {}
     for entry in entries:
         mine = [caption for caption, names in claims if entry.name in names]
@@ -180,7 +187,7 @@ def _partners(
     name: str, names: list[str], section: ExpandPrompts, together: Mapping[tuple[str, str], int]
 ) -> dict[str, float]:
     """The classes before ``name`` that may stand beside it, with weights."""
-    before = names[: names.index(name)]
+    before = [other for other in names[: names.index(name)] if other not in section.always]
     if section.pairs == "any":
         return dict.fromkeys(before, 1.0)
     if section.pairs == "captions":

@@ -58,7 +58,7 @@ def draw_named(
 
 
 def draw_partners(plan: Plan, source: Source, rng: Random) -> list[str]:
-    """The classes beside the row's own: none, or up to ``max_classes - 1`` different ones."""
+    """The classes drawn to stand beside the row's own: none, or up to ``max_classes - 1``."""
     section, partners = plan.section, source.partners
     if not partners.items or rng.random() >= section.several_share:
         return []
@@ -85,7 +85,8 @@ def draw_rows(plan: Plan, source: Source, key: Key, spare: bool) -> Draw:
 
 
 def _template_rows(plan: Plan, source: Source, relation: Relation, spare: bool) -> Draw:
-    words = source.words[relation]
+    words, own_name = source.words[relation], source.entry.name
+    always = [name for name in plan.section.always if name != own_name]
     used: set[str] = set()
     left = {
         several: product(plan.templates, words.items, source.partners.items if several else [""])
@@ -93,7 +94,8 @@ def _template_rows(plan: Plan, source: Source, relation: Relation, spare: bool) 
     }
 
     def named(partners: list[str], own: Word, rng: Random) -> Named:
-        return draw_named(plan, partners, [(source.entry.name, own)], relation, rng, spare)
+        others = [*partners, *always]
+        return draw_named(plan, others, [(own_name, own)], relation, rng, spare)
 
     def at_random(rng: Random, partners: list[str]) -> tuple[Template, Named]:
         template = plan.templates[int(rng.random() * len(plan.templates))]

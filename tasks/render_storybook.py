@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from storybook import page, street
-from storybook.vocabulary import CLASS_NAMES
+from storybook.vocabulary import CLASS_NAMES, classes_shown
 from tasks import records
 from tasks.entry import run_stage
 from tasks.label_maps import encode_image, encode_label
@@ -63,7 +63,11 @@ def scene_seed(domain: str, part: str, seed: int, index: int) -> list[int]:
 
 
 def run(params: Params, root: Path = Path()) -> None:
-    """Write ``data/storybook``: train, val and test with images, labels, classes and a manifest."""
+    """Write ``data/storybook``: train, val and test with images, labels, classes and a manifest.
+
+    Each set's ``captions.json`` names the classes that an image shows, by file name, for a training
+    that may know what is in an image but not where.
+    """
     section = params.render_storybook
     out = root / "data/storybook"
     shutil.rmtree(out, ignore_errors=True)
@@ -77,9 +81,11 @@ def run(params: Params, root: Path = Path()) -> None:
             for part, count in counts.items():
                 for folder in ("images", "labels"):
                     (out / part / folder).mkdir(parents=True)
+                captions = {}
                 for index in range(count):
                     seed = scene_seed(section.domain, part, section.seed, index)
                     image, label, caption = render(np.random.default_rng(seed))
+                    captions[f"{index:05d}.png"] = classes_shown(label, section.domain)
                     pixels, values = encode_image(image), encode_label(label)
                     (out / part / "images" / f"{index:05d}.png").write_bytes(pixels)
                     (out / part / "labels" / f"{index:05d}.png").write_bytes(values)
@@ -93,6 +99,7 @@ def run(params: Params, root: Path = Path()) -> None:
                         }
                     )
                     advance(1)
+                records.write_json(out / part / "captions.json", captions)
     records.write_table(out / "manifest.parquet", rows, MANIFEST)
 
 

@@ -66,7 +66,7 @@ def build_config(
     Args:
         section: the recipe; ``section.config`` names the file.
         train, val: the datasets without their pipelines; without ``val`` nothing is validated.
-        class_count: classes with the background.
+        class_count: classes, the background counted where there is one.
         reliability: whether the reliability maps are read and used.
         root: the repository root, where ``section.config`` starts from.
 

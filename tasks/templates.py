@@ -1,7 +1,7 @@
 """Templates: sentences with one place for a class, and how a word goes into it.
 
 ``{}`` is the place. A word before it that counts or determines is made to fit: "a {}" becomes "an
-oak", "grass", "the sky"; "two {}" becomes "two wolves".
+oak" or "grass", "two {}" becomes "two wolves".
 """
 
 import re

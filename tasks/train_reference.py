@@ -37,7 +37,7 @@ def run(params: Params, root: Path = Path()) -> None:
         records.write_json(metrics, off)
         log.info("off: %s", off["why"])
         return
-    classes = ["background", *params.expand_prompts.class_names]
+    classes = params.expand_prompts.label_names
     folders = [name for name in (labelled_set, watching_set(labelled_set)) if name]
     sets = [
         {"type": "FolderDataset", "folder": str(root / name), "classes": classes}

@@ -49,7 +49,7 @@ def run(params: Params, root: Path = Path()) -> None:
         section,
         train_set,
         val_set if counts["val"] else None,
-        len(params.expand_prompts.classes) + 1,
+        len(params.expand_prompts.label_names),
         reliability=section.reliability == "weighted",
         root=root,
     )

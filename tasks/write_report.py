@@ -105,7 +105,7 @@ def result_rows(evaluation: Row, colours: dict[str, str]) -> list[Row]:
     return [
         {
             "name": name,
-            "colour": colours.get(name, colours["background"]),
+            "colour": colours[name],
             "synthetic": ours.get(name),
             "reference": theirs.get(name),
         }
@@ -138,9 +138,9 @@ def funnel(prompts: int, summary: Row, section: FilterMasks) -> tuple[list[Row],
     ], reasons
 
 
-def kept_per_class(rows: Sequence[Row], colours: dict[str, str]) -> list[Row]:
+def kept_per_class(rows: Sequence[Row], names: Sequence[str], colours: dict[str, str]) -> list[Row]:
     """For each class: in how many samples it was asked for, and how many of them were kept."""
-    asked: dict[str, list[bool]] = {name: [] for name in colours if name != "background"}
+    asked: dict[str, list[bool]] = {name: [] for name in names}
     for row in rows:
         for name in {scores["name"] for scores in row["classes"]}:
             asked[name].append(row["kept"])
@@ -168,11 +168,13 @@ def attention_in_words(params: Params) -> str:
     return f"the class words' cross-attention {steps}, {maps}"
 
 
-def masks_in_words(section: ExtractMasks) -> str:
+def masks_in_words(params: Params) -> str:
     """How attention became label maps."""
+    section = params.extract_masks
+    rest = "background" if params.expand_prompts.background == "rest" else "no label"
     how = {
-        "attn2mask": f"background = 1 - max A - {section.attn2mask.beta:g}",
-        "averaged": f"background = 1 - max A - {section.averaged.beta:g}",
+        "attn2mask": f"{rest} = 1 - max A - {section.attn2mask.beta:g}",
+        "averaged": f"{rest} = 1 - max A - {section.averaged.beta:g}",
         "self_attention": f"spread {section.self_attention.power} times by self-attention, a class "
         f"from {section.self_attention.foreground:g}, no label from "
         f"{section.self_attention.ignore:g}",
@@ -196,6 +198,11 @@ def examples(cards: Sequence[Row]) -> list[Row]:
     return [card for card in cards if found.get(card["names"][0]) is card]
 
 
+def thirds(panes: int) -> int:
+    """How many of two or more panes, the first ones, stand three in a row; the others go by two."""
+    return panes - (0, 4, 2)[panes % 3]
+
+
 def sample_card(row: Row, prompt: Row, palette: list[RGB], masks: ExtractMasks, root: Path) -> Row:
     """A sample with its pictures inline, read from the shards."""
     image, label, reliability = (
@@ -217,6 +224,7 @@ def sample_card(row: Row, prompt: Row, palette: list[RGB], masks: ExtractMasks, 
         "image": data_uri(image),
         "labels": data_uri(pictures.label_overlay(image, label, palette)),
         "heats": [data_uri(pictures.heat_overlay(image, one)) for one in heat],
+        "thirds": thirds(len(heat) + 1),
         "reliability": data_uri(pictures.reliability_picture(reliability)),
     }
 
@@ -267,11 +275,12 @@ def render(context: Row) -> str:
 
 def run(params: Params, root: Path = Path()) -> None:
     """Write ``report/index.html``."""
-    names = params.expand_prompts.class_names
-    palette = pictures.class_colours(len(names))
+    section = params.expand_prompts
+    names = section.class_names
+    palette = pictures.label_colours(len(names), background=section.background == "rest")
     colours = {
         name: "#{:02x}{:02x}{:02x}".format(*colour)
-        for name, colour in zip(["background", *names], palette, strict=True)
+        for name, colour in zip(section.label_names, palette, strict=True)
     }
     prompts = records.read_rows(root / "data/prompts.parquet")
     rows = records.read_rows(root / "data/dataset/index.parquet")
@@ -292,7 +301,7 @@ def run(params: Params, root: Path = Path()) -> None:
         "parameters": yaml.safe_dump(params.model_dump(mode="json"), sort_keys=False),
         "model": records.read_json(root / "data/inputs/model.json"),
         "attention": attention_in_words(params),
-        "masks": masks_in_words(params.extract_masks),
+        "masks": masks_in_words(params),
         "names": names,
         "colours": colours,
         "headline": headline(evaluation, training, reference),
@@ -304,7 +313,7 @@ def run(params: Params, root: Path = Path()) -> None:
         "prompt_counts": records.read_json(root / "metrics/prompts.json"),
         "steps": steps,
         "reasons": reasons,
-        "per_class": kept_per_class(rows, colours),
+        "per_class": kept_per_class(rows, names, colours),
         "loss_chart": _chart("curve", "Loss", training, reference),
         "val_chart": _chart("val", "mIoU on held-out images", training, reference, top=1.0),
         "tests": [test_card(path, palette) for path in tests],

@@ -122,6 +122,16 @@ def test_declared_params_are_those_read(stage: str) -> None:
         assert declared == sections
 
 
+def test_who_depends_on_the_classes_depends_on_their_label_values() -> None:
+    """Classes and background make them together, `ExpandPrompts.label_names`."""
+    declared = [set(entry.get("params", [])) for entry in STAGES.values()]
+    classes, background = (
+        [f"expand_prompts.{key}" in params for params in declared]
+        for key in ("classes", "background")
+    )
+    assert classes == background and sum(classes) == 5
+
+
 def test_stages_stand_in_running_order() -> None:
     made: list[Path] = []
     for stage, entry in STAGES.items():

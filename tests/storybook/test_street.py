@@ -25,7 +25,18 @@ def test_an_empty_street_is_sky_above_grass_and_road() -> None:
     assert image.shape == (64, 64, 3) and image.dtype == label.dtype == np.uint8
     names = [STREET_CLASSES[label[y, x]] for y, x in ((5, 5), (60, 32), (36, 2))]
     assert names == ["sky", "road", "grass"]
-    assert street.caption(label) == "a street with a road, sky and grass"
+    assert street.caption(label) == "a road, sky and grass"
+
+
+def test_a_caption_names_what_is_there_as_prompts_do() -> None:
+    """All that covers more than a hundredth of the image, in label order."""
+    label = np.arange(64 * 64).reshape(64, 64) % 6
+    assert street.caption(label) == "a road, sky, a building, a tree, a car and grass"
+    label[label == 4] = 0
+    label[0, :40] = 4  # 40 of 4,096 pixels are less than a hundredth, 41 are more
+    assert "car" not in street.caption(label)
+    label[0, 40] = 4
+    assert street.caption(label) == "a road, sky, a building, a tree, a car and grass"
 
 
 def test_a_car_stands_where_it_is_put() -> None:

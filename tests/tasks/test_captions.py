@@ -151,7 +151,7 @@ def test_claims_are_by_all_that_know_a_word() -> None:
         ("A pug on a dog.", {"dog": "owl"}, "A pug on an owl."),
         ("A dog, two cats.", {"dog": "Airedale", "cat": "lynx"}, "An Airedale, two lynxes."),
         ("A brown dog", {"dog": "airedale"}, "A brown airedale"),
-        ("A cat sees an dog", {"cat": "grass", "dog": "sky"}, "Grass sees the sky"),
+        ("A cat sees an dog", {"cat": "grass", "dog": "sky"}, "Grass sees sky"),
         ("The dog and a dog", {"dog": "hour"}, "The hour and an hour"),
         ("Dogs and sheep", {"dog": "lynx", "sheep": "cat"}, "Lynxes and cats"),
     ],

@@ -43,6 +43,26 @@ def test_both_networks_are_measured_on_the_same_images(
     assert rows[2] == f"red,{ious[0]},{ious[1]}"
 
 
+def test_without_background_the_first_class_is_label_0(
+    toy_params: Callable[..., Params], training_root: Path
+) -> None:
+    """The grey around the squares as a class: the same labels, trainings and numbers."""
+    names = ["grey", "red", "blue"]
+    classes = [{"name": n, "phrases": [n], "synonyms": [], "hyponyms": []} for n in names]
+    scene = {"expand_prompts.background": "none", "expand_prompts.classes": classes}
+    found = []
+    for changes in ({}, scene):
+        params = toy_params(changes)
+        train_segmenter.run(params, training_root)
+        train_reference.run(params, training_root)
+        evaluate_segmenter.run(params, training_root)
+        found.append(read_json(training_root / "metrics/evaluation.json"))
+    page, street = found
+    assert list(street["per_class"]) == list(street["reference_per_class"]) == names
+    assert list(street["per_class"].values()) == list(page["per_class"].values())
+    assert street["miou"] == page["miou"]
+
+
 def test_without_a_test_set_the_stage_says_what_is_missing(
     toy_params: Callable[..., Params], tmp_path: Path
 ) -> None:

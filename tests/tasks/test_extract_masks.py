@@ -231,6 +231,56 @@ def test_several_classes_in_one_image_work_in_all_methods(
     assert [scores["peak"] for scores in mask.classes] == [0.25, 0.5]
 
 
+SCENE = {"car": 0, "dog": 1, "sky": 2}
+"""Label values without a background."""
+
+
+@pytest.mark.parametrize("kind", ["none", "guided", "crf"])
+@pytest.mark.parametrize("method", METHODS)
+def test_without_background_what_no_class_wins_is_ignored_by_all_methods(
+    method: str, kind: str, section: Callable[..., ExtractMasks]
+) -> None:
+    """The same maps with and without a background: only the label 0 of the rest differs."""
+    if kind == "crf" or method == "diffumask":
+        pytest.importorskip("pydensecrf", reason="the dense CRF is not installed: make crf")
+    image = np.full((16, 16, 3), 128, np.uint8)
+    image[:8, :12], image[:, 12:] = (220, 30, 30), (30, 30, 220)
+    batch, chosen = [sampled(halves(), ["dog", "car"], image)], section(method, refine=kind)
+    rest = one(batch, chosen, {"car": 1, "dog": 2, "sky": 3})
+    none = one(batch, chosen, SCENE)
+    expected = np.select([rest.label == 2, rest.label == 1], [1, 0], 255)
+    assert np.array_equal(none.label, expected)
+    ignored = none.label == 255
+    assert 0.2 < ignored.mean() < 0.8
+    assert none.reliability[ignored].max() == 0
+    assert np.array_equal(none.reliability[~ignored], rest.reliability[~ignored])
+    assert none.classes == rest.classes
+
+
+@pytest.mark.parametrize("kind", ["none", "guided", "crf"])
+@pytest.mark.parametrize("method", METHODS[:2])
+def test_at_beta_1_every_pixel_has_a_class(
+    method: str, kind: str, section: Callable[..., ExtractMasks]
+) -> None:
+    """Also where the only map is at its lowest, and the rest scores as much as the class."""
+    if kind == "crf":
+        pytest.importorskip("pydensecrf", reason="the dense CRF is not installed: make crf")
+    chosen = section(method, refine=kind, **{f"{method}__beta": 1.0})
+    for names in (["dog"], ["dog", "car"]):
+        batch = [sampled(halves()[: len(names)], names)]
+        assert set(np.unique(one(batch, chosen, SCENE).label)) == {SCENE[name] for name in names}
+
+
+def test_a_larger_beta_ignores_less(section: Callable[..., ExtractMasks]) -> None:
+    maps = np.linspace(0, 1, 16).reshape(1, 4, 4)
+    shares = [
+        (one([sampled(maps, ["dog"], side=4)], section(attn2mask__beta=beta), SCENE).label == 255)
+        for beta in (0.0, 0.5, 1.0)
+    ]
+    # A class wins from (1 - beta) / 2 on; the values are sixteen, 1/15 apart.
+    assert [each.sum() for each in shares] == [8, 4, 0]
+
+
 def test_exact_labels_and_scores(section: Callable[..., ExtractMasks]) -> None:
     maps = np.zeros((1, 4, 4))
     maps[0, :2] = 0.25
@@ -347,6 +397,10 @@ def test_more_than_254_classes_are_stored_in_16_bits(
     assert set(np.unique(mask.label)) == {0, 919, 65535}
     few = {name: values[name] for name in names[:253]} | {names[-1]: 254}
     assert one(batch, section("self_attention"), few).label.dtype == np.uint8
+    scene = {name: i for i, name in enumerate(names)}
+    ignored = one(batch, section("self_attention"), scene)
+    assert set(np.unique(ignored.label)) == {918, 65535}
+    assert ignored.reliability[ignored.label == 65535].max() == 0
 
 
 def test_a_batch_is_the_samples_one_by_one(section: Callable[..., ExtractMasks]) -> None:
@@ -428,7 +482,7 @@ def test_the_stage_keeps_samples_and_masks_together(
         ["car", "dog"],
         ["car"],
     ]
-    values = {name: i for i, name in enumerate(params.expand_prompts.class_names, start=1)}
+    values = params.expand_prompts.label_values
     for row, each in zip(index, samples, strict=True):
         expected = extract([each], values, params.extract_masks)[0]
         path = str(tmp_path / row["shard"])

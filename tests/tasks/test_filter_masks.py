@@ -6,7 +6,13 @@ from tasks.filter_masks import decide, judge, split_of, summarise
 from tasks.params import FilterMasks
 
 SECTION = FilterMasks(
-    min_area=0.1, max_area=0.8, min_peak=0.2, min_margin=0.3, val_share=0.25, seed=0
+    min_area=0.1,
+    max_area=0.8,
+    min_peak=0.2,
+    min_margin=0.3,
+    absent="reject",
+    val_share=0.25,
+    seed=0,
 )
 
 
@@ -31,6 +37,18 @@ def test_verdict_names_the_rule_and_the_number(changes: dict, rule: str, reason:
 
 def test_every_prompted_class_must_pass() -> None:
     assert judge([scores(), scores("dog", area=0.0)], SECTION)[1].startswith("dog: area 0.000")
+
+
+def test_an_absent_class_may_be_allowed_but_not_all_of_them() -> None:
+    section = SECTION.model_copy(update={"absent": "allow"})
+    absent = scores("dog", area=0.09, peak=0.0, margin=0.0)
+    assert judge([absent, scores()], section) == ("", "")
+    assert judge([absent, scores(margin=0.25)], section)[1].startswith("car: margin 0.250")
+    assert judge([scores(area=0.1), scores("dog", area=0.9)], section)[0] == "max_area"
+    assert judge([absent, scores(area=0.0)], section) == (
+        "min_area",
+        "dog: area 0.090 below min_area 0.1",
+    )
 
 
 def test_split_depends_on_the_text_alone_and_holds_its_share() -> None:

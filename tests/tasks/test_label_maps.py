@@ -58,29 +58,29 @@ def test_every_label_value_of_16_bits_comes_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("classes", "dtype", "ignore"),
+    ("labels", "dtype", "ignore"),
     [
-        (1, np.uint8, 255),
-        (254, np.uint8, 255),
-        (255, np.uint16, 65535),
-        (919, np.uint16, 65535),
-        (65534, np.uint16, 65535),
+        (2, np.uint8, 255),
+        (255, np.uint8, 255),
+        (256, np.uint16, 65535),
+        (920, np.uint16, 65535),
+        (65535, np.uint16, 65535),
     ],
 )
-def test_classes_and_ignore_survive_in_the_type_they_need(
-    classes: int, dtype: type[np.generic], ignore: int
+def test_labels_and_ignore_survive_in_the_type_they_need(
+    labels: int, dtype: type[np.generic], ignore: int
 ) -> None:
-    assert label_dtype(classes) == dtype
-    assert ignore_value(label_dtype(classes)) == ignore
-    label = np.array([[0, 1, classes], [255, ignore, 0]], label_dtype(classes))
+    assert label_dtype(labels) == dtype
+    assert ignore_value(label_dtype(labels)) == ignore
+    label = np.array([[0, 1, labels - 1], [255, ignore, 0]], label_dtype(labels))
     back = decode(encode_label(label))
     assert back.dtype == dtype
-    assert back.tolist() == [[0, 1, classes], [255, ignore, 0]]
+    assert back.tolist() == [[0, 1, labels - 1], [255, ignore, 0]]
 
 
 def test_types_that_label_maps_do_not_have() -> None:
-    with pytest.raises(ValueError, match="65535 classes do not fit a label map of 16 bits"):
-        label_dtype(65535)
+    with pytest.raises(ValueError, match="65536 labels do not fit a label map of 16 bits"):
+        label_dtype(65536)
     for dtype in (np.int64, bool, np.float32):
         with pytest.raises(ValueError, match="a label map is uint8 or uint16, not"):
             ignore_value(dtype)

@@ -132,8 +132,24 @@ def test_label_values_must_mean_the_same() -> None:
     assert class_list_problem(["background", "car"], ours) is None
     assert class_list_problem(["background", "boat", "car"], ours) == (
         "label value 1 is 'boat' in the set and 'car' in expand_prompts.classes; the set's classes "
-        "in order: background, boat, car"
+        "in order: boat, car"
     )
     assert "label value 3 is 'tree' in the set and 'no class'" in str(
         class_list_problem([*ours, "tree"], ours)
+    )
+
+
+def test_a_set_with_another_idea_of_the_background_says_which() -> None:
+    classes = ["road", "sky"]
+    assert class_list_problem(classes, classes) is None
+    assert class_list_problem(classes, ["background", *classes]) == (
+        "label value 0 is 'road' in the set and 'background' in expand_prompts: the set is for "
+        "background: none; the set's classes in order: road, sky"
+    )
+    assert class_list_problem(["background", *classes], classes) == (
+        "label value 0 is 'background' in the set and 'road' in expand_prompts: the set is for "
+        "background: rest; the set's classes in order: road, sky"
+    )
+    assert "'sky' in the set and 'car' in expand_prompts.classes" in str(
+        class_list_problem(classes, ["road", "car"])
     )

@@ -72,7 +72,7 @@ def test_a_misspelt_key_of_a_class_gets_the_near_match(tmp_path: Path) -> None:
 def test_a_key_like_no_other_gets_the_list(tmp_path: Path) -> None:
     assert message(tmp_path, filter_masks__xyz=1).endswith(
         "unknown key (value 1); "
-        "known here: min_area, max_area, min_peak, min_margin, val_share, seed"
+        "known here: min_area, max_area, min_peak, min_margin, absent, val_share, seed"
     )
 
 
@@ -122,6 +122,8 @@ RULES: list[tuple[str, Any, str]] = [
     ("expand_prompts__pairs", [["a", 1]], "list of two class names, and ['a', 1] is none"),
     ("expand_prompts__pairs", ["ab"], "a pair is a list of two class names, and 'ab' is none"),
     ("expand_prompts__pairs", [["car", "car"]], "two different classes: [car, car]"),
+    ("expand_prompts__always", ["car", "tree", "car"], "each class stands once; twice: car"),
+    ("expand_prompts__background", "no", "'rest' or 'none', not 'no'"),
     ("expand_prompts__classes", ["car", 3], "and 3 is neither; put a name that is a number or"),
     ("expand_prompts__classes", ["car", " "], "a class needs a name, not ' '"),
     ("expand_prompts__classes", [{"name": "a", "phrases": ["..."]}], "a word in it: '...'"),
@@ -173,7 +175,7 @@ RULES: list[tuple[str, Any, str]] = [
     ("sample_images__dtype", "float8", "'float32', 'bfloat16' or 'float16', not 'float8'"),
     ("extract_masks__method", "daam", "'self_attention' or 'diffumask', not 'daam'"),
     ("extract_masks__attn2mask__step", "all", "must be middle or a step counted from 0, not 'all'"),
-    ("extract_masks__attn2mask__beta", 1.0, "less than 1, not 1.0"),
+    ("extract_masks__attn2mask__beta", 1.1, "less than or equal to 1, not 1.1"),
     ("extract_masks__averaged__beta", -0.1, "greater than or equal to 0, not -0.1"),
     ("extract_masks__self_attention__power", -1, "greater than or equal to 0, not -1"),
     (
@@ -202,6 +204,7 @@ RULES: list[tuple[str, Any, str]] = [
     ("extract_masks__guided__sharpness", 0.0, "greater than 0, not 0.0"),
     ("filter_masks__min_area", 1.1, "less than or equal to 1, not 1.1"),
     ("filter_masks__min_area", 0.9, "min_area must be below max_area, not 0.9 and 0.8"),
+    ("filter_masks__absent", "keep", "'reject' or 'allow', not 'keep'"),
     ("filter_masks__val_share", 0.6, "less than or equal to 0.5, not 0.6"),
     ("train_segmenter__iterations", 0, "greater than or equal to 1, not 0"),
     ("train_segmenter__batch_size", 1, "greater than or equal to 2, not 1"),
@@ -275,7 +278,10 @@ def test_a_method_finds_what_is_kept(tmp_path: Path) -> None:
         ).extract_masks
         assert masks.step == ("middle" if method == "attn2mask" else "all")
         assert masks.needs_crf == (method == "diffumask")
+        assert not masks.all_claimed
     assert load(tmp_path, extract_masks__refine="crf").extract_masks.needs_crf
+    assert load(tmp_path, extract_masks__attn2mask__beta=1).extract_masks.all_claimed
+    assert not load(tmp_path, extract_masks__averaged__beta=1).extract_masks.all_claimed
 
 
 def test_a_class_is_a_name_or_a_mapping(tmp_path: Path) -> None:
@@ -285,6 +291,32 @@ def test_a_class_is_a_name_or_a_mapping(tmp_path: Path) -> None:
     assert section.classes[0].phrases is None
     assert section.classes[1].phrases == ("mug", "cup")
     assert section.classes[1].synonyms == ()
+
+
+def test_label_values_begin_with_the_background_where_there_is_one(tmp_path: Path) -> None:
+    rest, none = (
+        load(
+            tmp_path,
+            expand_prompts__classes=["road", "sky", "car"],
+            expand_prompts__background=background,
+        ).expand_prompts
+        for background in ("rest", "none")
+    )
+    assert rest.label_names == ["background", "road", "sky", "car"]
+    assert rest.label_values == {"road": 1, "sky": 2, "car": 3}
+    assert none.label_names == ["road", "sky", "car"] == rest.class_names
+    assert none.label_values == {"road": 0, "sky": 1, "car": 2}
+
+
+def test_only_without_background_a_class_may_be_called_so(tmp_path: Path) -> None:
+    classes = [{"name": "background", "phrases": ["wallpaper"]}, "car"]
+    changes = {"expand_prompts__classes": classes, "expand_prompts__background": "none"}
+    section = load(tmp_path, **changes).expand_prompts
+    assert section.label_values == {"background": 0, "car": 1}
+    assert message(tmp_path, expand_prompts__classes=classes) == (
+        "params.yaml: expand_prompts: classes: background is what background: rest calls the "
+        "pixels of no class; leave that class out"
+    )
 
 
 @pytest.mark.parametrize(

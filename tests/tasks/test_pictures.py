@@ -9,11 +9,11 @@ from PIL import Image
 
 from tasks.label_maps import decode
 from tasks.pictures import (
-    class_colours,
     data_uri,
     difference,
     heat_overlay,
     is_pixel_art,
+    label_colours,
     label_overlay,
     muted,
     ramp,
@@ -26,13 +26,15 @@ WHITE = np.full((2, 3, 3), 255, np.uint8)
 
 @pytest.mark.parametrize("count", [1, 8, 30, 254])
 def test_every_class_has_a_colour_of_its_own(count: int) -> None:
-    colours = class_colours(count)
+    colours = label_colours(count, background=True)
     assert len(colours) == len(set(colours)) == count + 1
+    assert colours[0] == (150, 150, 150)
+    assert label_colours(count, background=False) == colours[1:]
     assert all(0 <= channel <= 255 for colour in colours for channel in colour)
 
 
 def test_more_classes_keep_the_colours_of_the_first() -> None:
-    assert class_colours(30)[:9] == class_colours(8)
+    assert label_colours(30, background=True)[:9] == label_colours(8, background=True)
 
 
 def test_a_ramp_goes_through_its_stops() -> None:
@@ -43,10 +45,18 @@ def test_a_ramp_goes_through_its_stops() -> None:
 
 def test_labels_lie_over_the_muted_image() -> None:
     label = np.array([[0, 1, 255], [0, 1, 255]], np.uint8)
-    seen = label_overlay(WHITE, label, [(9, 9, 9), (200, 0, 100)])
+    seen = label_overlay(WHITE, label, [(150, 150, 150), (200, 0, 100)])
     ground = 0.85 * 255
     assert np.array_equal(seen[0, 0], np.rint(muted(WHITE)[0, 0]).astype(np.uint8))
     assert seen[0, 1].tolist() == [round(ground * 0.28 + c * 0.72) for c in (200, 0, 100)]
+    assert seen[0, 2].tolist() == [round(ground * 0.45 + 150 * 0.55)] * 3
+
+
+def test_without_background_the_first_class_has_its_colour() -> None:
+    label = np.array([[0, 1, 255]] * 2, np.uint8)
+    seen = label_overlay(WHITE, label, [(0, 90, 20), (200, 0, 100)])
+    ground = 0.85 * 255
+    assert seen[0, 0].tolist() == [round(ground * 0.28 + c * 0.72) for c in (0, 90, 20)]
     assert seen[0, 2].tolist() == [round(ground * 0.45 + 150 * 0.55)] * 3
 
 

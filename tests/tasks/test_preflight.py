@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 import yaml
 
+from storybook.vocabulary import STREET_CLASSES
 from tasks import preflight
 from tasks.base_models import read_model
 from tasks.label_maps import encode_image, encode_label
+from tasks.labelled_sets import check_pairs
 from tasks.params import InputError, Params
-from tasks.preflight import mask_problems, prompt_problems, run
+from tasks.preflight import find_set, mask_problems, prompt_problems, run
 from tasks.prompt_sources import Plan, prepare
 
 ROOT = Path(__file__).parents[2]
@@ -220,6 +222,21 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "evaluate_segmenter.test_set: data/storybook/test: label value 1 is 'car' in the set and "
         "'boat' in expand_prompts.classes",
     ),
+    "a background in front of a street": (
+        {"render_storybook.domain": "street"},
+        "evaluate_segmenter.test_set: data/storybook/test: label value 0 is 'road' in the set and "
+        "'background' in expand_prompts: the set is for background: none; the set's classes in "
+        "order: road, sky, building, tree, car, grass; list these, or choose another set or none",
+    ),
+    "no background behind a page": (
+        {"expand_prompts.background": "none"},
+        "label value 0 is 'background' in the set and 'car' in expand_prompts: the set is for "
+        "background: rest; the set's classes in order: car, boat,",
+    ),
+    "a class in every prompt that is none": (
+        {"expand_prompts.always": ["sky"]},
+        "expand_prompts.always: 'sky' is no class",
+    ),
     "the test set as labelled set": (
         {"train_reference.labelled_set": "own", "evaluate_segmenter.test_set": "./own/"},
         "train_reference.labelled_set: is the test set too",
@@ -242,6 +259,47 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "sample_images.device: must be auto, cpu, cuda or cuda:N, not 'gpu'",
     ),
 }
+
+
+STREET = {
+    "render_storybook.domain": "street",
+    "expand_prompts.background": "none",
+    "expand_prompts.classes": [
+        {"name": name, "phrases": ["car"], "synonyms": [], "hyponyms": []}
+        for name in STREET_CLASSES
+    ],
+}
+
+
+def test_the_street_goes_with_its_classes_and_no_background(make: Make, root: Path) -> None:
+    params = make(STREET)
+    for key in ("train_reference.labelled_set", "evaluate_segmenter.test_set"):
+        assert find_set(params, key, root) == []
+    reversed_ = make(STREET | {"expand_prompts.classes": STREET["expand_prompts.classes"][::-1]})
+    with pytest.raises(InputError) as caught:
+        find_set(reversed_, "evaluate_segmenter.test_set", root)
+    assert str(caught.value) == (
+        "evaluate_segmenter.test_set: data/storybook/test: label value 0 is 'road' in the set and "
+        "'grass' in expand_prompts.classes; the set's classes in order: road, sky, building, tree, "
+        "car, grass; list these, or choose another set or none"
+    )
+
+
+def test_labels_of_a_scene_begin_at_0(make: Make, root: Path) -> None:
+    """Six classes: 5 is the last one; with a background there would be a 6."""
+    last = np.full((4, 4), 5, np.uint8)
+    (root / "own/labels/a.png").write_bytes(encode_label(last))
+    pairs = find_set(
+        make({"evaluate_segmenter.test_set": "own"}), "evaluate_segmenter.test_set", root
+    )
+    scene, page = (
+        make(STREET | {"expand_prompts.background": background}).expand_prompts.label_names
+        for background in ("none", "rest")
+    )
+    assert check_pairs(pairs, len(scene)) == check_pairs(pairs, len(page)) == []
+    (root / "own/labels/a.png").write_bytes(encode_label(last + 1))
+    assert "label values must be 0..5 or 255" in check_pairs(pairs, len(scene))[0]
+    assert check_pairs(pairs, len(page)) == []
 
 
 @pytest.mark.parametrize(("changes", "expected"), BAD.values(), ids=list(BAD))
@@ -417,7 +475,12 @@ def test_more_classes_than_the_training_reads_are_refused(
     classes = [{"name": f"c{i}", "phrases": [f"c{i}"]} for i in range(255)]
     assert mask_problems(make_params({"expand_prompts.classes": classes[:254]})) == []
     (problem,) = mask_problems(make_params({"expand_prompts.classes": classes}))
-    assert problem.startswith("expand_prompts.classes: 255 classes have 16-bit labels")
+    assert problem == (
+        "expand_prompts.classes: 255 classes have 16-bit labels, which train_segmenter cannot read "
+        "yet; it trains with 254 at most: leave some out"
+    )
+    scene = {"expand_prompts.background": "none", "expand_prompts.classes": classes}
+    assert mask_problems(make_params(scene)) == []
 
 
 def test_the_guided_filter_needs_pixels(make_params: Callable[..., Params]) -> None:

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 import yaml
+from transformers import CLIPTokenizer
 
+from storybook.vocabulary import STREET_CLASSES
 from tasks.captions import claim_table, find_claims
 from tasks.english import normalise
 from tasks.lexicon import look_up_all
@@ -100,7 +102,7 @@ REAL = {
 
 
 def test_the_presets_are_those_of_the_readme() -> None:
-    assert preset_names(ROOT) == sorted(["storybook", *REAL])
+    assert preset_names(ROOT) == sorted(["storybook", "storybook_street", *REAL])
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -225,7 +227,7 @@ def test_human_captions_expand_for_the_real_tokenizer(
     assert {"cat", "dog", "sofa", "person"} <= beside
 
 
-@pytest.mark.parametrize("name", ["storybook", *REAL])
+@pytest.mark.parametrize("name", ["storybook", "storybook_street", *REAL])
 def test_no_template_of_a_preset_names_a_class(name: str, shared_root: Path) -> None:
     """Nothing marks such a word, and `tasks.phrases` takes it for the class's own."""
     params = load_params(ROOT / f"presets/{name}.yaml", lists=shared_root)
@@ -241,11 +243,33 @@ def test_templates_of_cityscapes_read_well() -> None:
     section = load_params(ROOT / "presets/cityscapes.yaml").expand_prompts
     assert len(set(section.templates)) == 24
     assert [fill(parse(section.templates[6 * n]), ["road", "sky"])[0] for n in range(4)] == [
-        "a dashcam photo of a road and the sky",
-        "a wide-angle photo of a road and the sky",
-        "a city scene with a road and the sky",
-        "a photo of a road and the sky seen through a windscreen",
+        "a dashcam photo of a road and sky",
+        "a wide-angle photo of a road and sky",
+        "a city scene with a road and sky",
+        "a photo of a road and sky seen through a windscreen",
     ]
+
+
+def test_labels_of_cityscapes_are_its_train_ids() -> None:
+    values = load_params(ROOT / "presets/cityscapes.yaml").expand_prompts.label_values
+    assert list(values.values()) == list(range(19))
+    known = {"road": 0, "sidewalk": 1, "traffic light": 6, "sky": 10, "person": 11, "bicycle": 18}
+    assert {name: values[name] for name in known} == known
+
+
+def test_streets_are_full_scenes_that_storybook_s_text_encoder_can_read() -> None:
+    """Whole words, no piece of one, and never more than the 20 tokens that it reads."""
+    section = load_params(ROOT / "presets/storybook_street.yaml").expand_prompts
+    assert section.label_names == list(STREET_CLASSES)
+    tokenizer = CLIPTokenizer.from_pretrained(ROOT / "models/storybook-sd/tokenizer")
+    assert prompt_problems(prepare(section), [tokenizer], 20) == []
+    rows = list(expand(section))
+    assert len(rows) == 6 * section.images_per_class
+    texts = {row["text"] for row in rows}
+    assert {"a road and sky", "a car, a tree, a building, a road and sky"} <= texts
+    for text in texts:
+        assert len(tokenizer(text)["input_ids"]) == 2 + len(text.replace(",", " ,").split())
+    assert all({"road", "sky"} <= {each["name"] for each in row["classes"]} for row in rows)
 
 
 def test_storybook_expands() -> None:

@@ -34,6 +34,7 @@ A photo of a dog.
 def section(**changes: Any) -> ExpandPrompts:
     values: dict[str, Any] = {
         "classes": ["car", "dog"],
+        "background": "rest",
         "classes_file": "none",
         "lexicon": "builtin",
         "hyponym_depth": 9,
@@ -47,6 +48,7 @@ def section(**changes: Any) -> ExpandPrompts:
         "several_share": 0.5,
         "max_classes": 2,
         "pairs": "any",
+        "always": [],
         "negative_prompt": "",
         "seed": 0,
     }
@@ -159,6 +161,69 @@ def test_pairs_say_which_classes_go_together(tmp_path: Path) -> None:
     counted = captioned(tmp_path, pairs="captions", **asked)
     templates = [row for row in expand(counted, tmp_path) if row["source"] == "templates"]
     assert {tuple(names(row)) for row in templates} == {("car",), ("dog", "car"), ("boat", "dog")}
+
+
+SCENE = {
+    "classes": ["car", "road", "dog", "sky", "boat"],
+    "always": ["sky", "road"],
+    "several_share": 0.7,
+    "max_classes": 3,
+    "images_per_class": 40,
+}
+
+
+def test_every_template_row_names_the_classes_that_always_stand_there() -> None:
+    """Behind the row's own class and its partners, wherever in the list they are."""
+    rows = list(expand(section(**SCENE)))
+    assert len(rows) == 200
+    partners = Counter()
+    for row in rows:
+        own, *others = names(row)
+        always = [name for name in ("sky", "road") if name != own]
+        assert others[-len(always) :] == always
+        assert len(set(names(row))) == len(names(row))
+        partners[own, len(others) - len(always)] += 1
+        for each in row["classes"]:
+            assert row["text"][each["start"] : each["end"]] == each["phrase"]
+    assert {count for own, count in partners if own == "boat"} == {0, 1, 2}
+    assert {count for own, count in partners if own == "dog"} == {0, 1}  # only the car is before
+    assert {count for own, count in partners if own == "car"} == {0}
+
+
+def test_a_full_scene_reads_like_a_sentence() -> None:
+    plain = {"plain": 1.0, "synonym": 0.0, "hyponym": 0.0}
+    changes = {"shares": plain, "several_share": 1.0, "templates": ["a photo of a {} at dusk"]}
+    asked = section(**SCENE | changes | {"max_classes": 2})
+    texts = {row["text"] for name in ("dog", "road") for row in rows_of(name, asked)[0]}
+    assert texts == {
+        "a photo of a dog, a car, sky and a road at dusk",
+        "a photo of a road, a car and sky at dusk",
+    }
+
+
+def test_full_scenes_grow_like_other_rows() -> None:
+    few, more = (list(expand(section(**SCENE | {"images_per_class": count}))) for count in (15, 40))
+    for name in SCENE["classes"]:
+        own = [[row for row in rows if names(row)[0] == name] for rows in (few, more)]
+        assert own[1][:15] == own[0]
+    longer = list(expand(section(**SCENE | {"classes": [*SCENE["classes"], "cow"]})))
+    assert [row for row in longer if names(row)[0] != "cow"] == more
+    assert {tuple(names(row)[-2:]) for row in longer[-40:]} == {("sky", "road")}
+
+
+def test_without_such_classes_rows_are_what_they_were() -> None:
+    """Pinned: ids from before `always` was there."""
+    rows = list(expand(section()))
+    assert rows[0]["prompt_id"] == "cf48f579b29424c9"
+    assert rows[-1]["prompt_id"] == "01aeedca0e7be2ce"
+
+
+def test_captions_are_left_as_they_are_by_full_scenes(tmp_path: Path) -> None:
+    asked = captioned(tmp_path, always=["car"], images_per_class=20)
+    rows = list(expand(asked, tmp_path))
+    told = [row for row in rows if row["source"] == "captions"]
+    assert "car" not in {name for row in told if row["caption_id"] == "2" for name in names(row)}
+    assert all("car" in names(row) for row in rows if row["source"] == "templates")
 
 
 def test_captions_are_taken_over_with_their_classes(tmp_path: Path) -> None:
@@ -417,6 +482,11 @@ def test_captions_that_mention_no_class_are_refused(tmp_path: Path) -> None:
 def test_a_pair_with_an_unknown_class_is_refused() -> None:
     with pytest.raises(InputError, match=r"expand_prompts\.pairs: 'yeti' in \[car, yeti\]"):
         prepare(section(pairs=[["car", "yeti"]]))
+
+
+def test_an_unknown_class_in_every_prompt_is_refused() -> None:
+    with pytest.raises(InputError, match=r"expand_prompts\.always: 'yeti' is no class; name some"):
+        prepare(section(always=["car", "yeti"]))
 
 
 def test_a_template_that_names_a_class_is_refused() -> None:

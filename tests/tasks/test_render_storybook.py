@@ -41,6 +41,14 @@ def test_sets_are_written_with_labels_and_made_again_alike(
     assert len(records.read_json(out / "classes.json")) == len(values)
     rows = records.read_rows(out / "manifest.parquet")
     assert [row["set"] for row in rows].count("train") == 4
+    captions = records.read_json(out / "test/captions.json")
+    assert sorted(captions) == ["00000.png", "00001.png", "00002.png"]
+    names = records.read_json(out / "classes.json")
+    for file, shown in captions.items():
+        values = np.array(Image.open(out / "test/labels" / file))
+        counted = {names[v] for v in range(len(names)) if (values == v).sum() > 0.01 * 64 * 64}
+        assert set(shown) == counted - {"background"}
+        assert shown == sorted(shown, key=names.index) != []
     first = {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}
     render_storybook.run(params(domain), tmp_path)
     assert first == {p.relative_to(out): p.read_bytes() for p in out.rglob("*") if p.is_file()}

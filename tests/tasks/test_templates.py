@@ -20,8 +20,8 @@ from tasks.templates import DEFAULT, fill, parse
         ("A {}", "grass", "Grass", "Grass"),
         ("a photo of a {}", "grass", "a photo of grass", "grass"),
         ("a photo of a green {}", "grass", "a photo of green grass", "grass"),
-        ("a photo of a {}", "sky", "a photo of the sky", "sky"),
-        ("a photo of a red {}", "sky", "a photo of the red sky", "sky"),
+        ("a photo of a {}", "sky", "a photo of sky", "sky"),
+        ("a photo of a red {}", "sky", "a photo of red sky", "sky"),
         ("a photo of one {}", "grass", "a photo of grass", "grass"),
         ("a photo of one {}", "wolf", "a photo of one wolf", "wolf"),
         ("a photo of many {}.", "wolf", "a photo of many wolves.", "wolves"),
@@ -59,7 +59,7 @@ def test_the_sentence_agrees_with_the_word(
 
 def test_further_words_follow_with_their_own_articles() -> None:
     text, spans = fill(parse("a photo of a {} at dusk"), ["oak", "hour", "sky", "car"])
-    assert text == "a photo of an oak, an hour, the sky and a car at dusk"
+    assert text == "a photo of an oak, an hour, sky and a car at dusk"
     assert [text[start:end] for start, end in spans] == ["oak", "hour", "sky", "car"]
 
 

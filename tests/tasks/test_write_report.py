@@ -26,6 +26,7 @@ from tasks.write_report import (
     run,
     segments,
     spread,
+    thirds,
 )
 
 Row = dict[str, Any]
@@ -83,6 +84,15 @@ def test_an_example_shows_its_class_alone_if_it_can() -> None:
     assert examples(cards) == [cards[2], cards[3]]
 
 
+@pytest.mark.parametrize(
+    ("panes", "rows"),
+    [(2, [2]), (3, [3]), (4, [2, 2]), (5, [3, 2]), (6, [3, 3]), (7, [3, 2, 2]), (8, [3, 3, 2])],
+)
+def test_rows_of_panes_are_full(panes: int, rows: list[int]) -> None:
+    small = thirds(panes)
+    assert [3] * (small // 3) + [2] * ((panes - small) // 2) == rows
+
+
 def test_prompts_are_cut_at_their_class_words() -> None:
     words = [{"name": "bird", "start": 12, "end": 15}, {"name": "tree", "start": 3, "end": 6}]
     parts = segments("an oak, and owl", words)
@@ -129,7 +139,7 @@ def test_the_headline_says_what_was_measured() -> None:
 
 
 def test_result_rows_take_either_side() -> None:
-    colours = {"background": "#999999", "car": "#ff0000"}
+    colours = {"background": "#999999", "car": "#ff0000", "boat": "#00ff00"}
     evaluation = EVALUATION | {"reference_per_class": {}}
     assert result_rows(evaluation, colours)[1] == {
         "name": "car",
@@ -164,7 +174,8 @@ def test_the_funnel_counts_every_step_and_names_thresholds(make_params: Make) ->
 
 def test_a_sample_of_two_classes_counts_for_both() -> None:
     rows = [row(0, "car", True, "boat"), row(1, "car", False)]
-    counted = kept_per_class(rows, {"background": "", "car": "", "boat": "", "tree": ""})
+    names = ["car", "boat", "tree"]
+    counted = kept_per_class(rows, names, dict.fromkeys(["background", *names], ""))
     assert [(one["name"], one["kept"], one["asked"]) for one in counted] == [
         ("car", 1, 2),
         ("boat", 1, 1),
@@ -365,6 +376,22 @@ def test_class_names_are_escaped_too(make_params: Make, root: Path) -> None:
     assert len(Page(text).all("script")) == 1
 
 
+def test_without_background_nothing_is_called_so(make_params: Make, root: Path) -> None:
+    evaluation = EVALUATION | {
+        key: {name: iou for name, iou in EVALUATION[key].items() if name != "background"}
+        for key in ("per_class", "reference_per_class")
+    }
+    records.write_json(root / "metrics/evaluation.json", evaluation)
+    changes = {"expand_prompts.classes": ["car", "boat"], "expand_prompts.background": "none"}
+    text = written(make_params(changes), root)
+    words = Page(text.partition("</style>")[2].partition("All parameters")[0]).words
+    assert "background" not in words and "no label = 1 - max A - 0.1" in words
+    assert "Grey labels are none" in words
+    red, blue = (f"--c:#{colour}" for colour in ("e5484d", "3e7bf0"))  # of the first two classes
+    assert f'{red}" aria-hidden="true"></span>car' in text
+    assert f'{blue}" aria-hidden="true"></span>boat' in text
+
+
 def test_what_is_missing_is_said(make_params: Make, root: Path) -> None:
     for path in (root / "data/evaluation").iterdir():
         path.unlink()
@@ -400,8 +427,11 @@ def test_the_recipe_is_told_in_words(make_params: Callable[..., Params]) -> None
     assert attention_in_words(params) == (
         "the class words' cross-attention at the middle step, maps of side 16, 8"
     )
-    assert masks_in_words(params.extract_masks) == (
+    assert masks_in_words(params) == (
         "attn2mask: background = 1 - max A - 0.1; refined by a guided filter"
+    )
+    assert masks_in_words(make_params({"expand_prompts.background": "none"})) == (
+        "attn2mask: no label = 1 - max A - 0.1; refined by a guided filter"
     )
     capture = {"steps": ["all"], "resolutions": None, "self_attention": None}
     params = make_params(
@@ -414,6 +444,6 @@ def test_the_recipe_is_told_in_words(make_params: Callable[..., Params]) -> None
     assert attention_in_words(params) == (
         "the class words' cross-attention averaged over all steps, maps of all sides"
     )
-    assert masks_in_words(params.extract_masks) == (
+    assert masks_in_words(params) == (
         "diffumask: a threshold for each image and class, from 0.35 to 0.54; not refined"
     )
