@@ -30,7 +30,8 @@ from tasks.mask_methods import combine
 from tasks.params import ExtractMasks, Params, SampleImages, load_params
 from tasks.progress import progress
 from tasks.prompts import expand
-from tasks.sample_images import load_pipeline, sample_batch
+from tasks.pipelines import load_pipeline
+from tasks.sample_images import sample_batch
 
 log = logging.getLogger(__name__)
 

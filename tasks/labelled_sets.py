@@ -6,6 +6,7 @@ folder or the one above it may list the class names by label value. Imports no t
 """
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,9 @@ from tasks.label_maps import IGNORE
 from tasks.params import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+STORYBOOK = Path("data/storybook")
+"""What `tasks.render_storybook` makes."""
+STORYBOOK_SETS = ("train", "val", "test")
 SHOWN = 10
 """Names in a message; the others are counted."""
 
@@ -36,6 +40,12 @@ def some(names: Iterable[str]) -> str:
     listed = list(names)
     more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
     return ", ".join(listed[:SHOWN]) + more
+
+
+def inside_storybook(value: str, root: Path) -> Path | None:
+    """The path below ``data/storybook``, or None for one that lies elsewhere."""
+    path, storybook = (Path(os.path.abspath(root / part)) for part in (value, STORYBOOK))
+    return path.relative_to(storybook) if path.is_relative_to(storybook) else None
 
 
 def list_pairs(folder: Path) -> list[Pair]:
