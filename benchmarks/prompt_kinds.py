@@ -23,9 +23,10 @@ from storybook import page
 from storybook.base_model.corpus import to_tensor
 from storybook.vocabulary import PAGE_CLASSES
 from tasks.params import ExpandPrompts, Params, load_params
+from tasks.pipelines import load_pipeline
 from tasks.progress import progress
 from tasks.prompts import expand
-from tasks.sample_images import load_pipeline, sample_batch
+from tasks.sample_images import sample_batch
 
 log = logging.getLogger(__name__)
 

@@ -141,11 +141,11 @@ def model_files(model: BaseModel) -> list[Path]:
     for part, stem in PIPELINES[model.pipeline].items():
         folder = model.folder / part
         found += [path for path in files_below(folder) if path.suffix in (".json", ".txt")]
-        found += _weights(folder, stem)
+        found += weights_files(folder, stem)
     return found
 
 
-def _weights(folder: Path, stem: str | None) -> list[Path]:
+def weights_files(folder: Path, stem: str | None) -> list[Path]:
     """``<stem>.safetensors``, or its numbered shards."""
     if stem is None:
         return []
@@ -170,14 +170,14 @@ def _part_faults(folder: Path, stem: str | None) -> list[str]:
         return [f"the part {folder.name}/ is missing"]
     if stem is None:
         return []
-    weights = _weights(folder, stem)
+    weights = weights_files(folder, stem)
     if not weights:
         return [f"{folder.name}/ holds no {stem}.safetensors (pickles are not loaded)"]
-    faults = [(path, _weights_fault(path)) for path in weights]
+    faults = [(path, weights_fault(path)) for path in weights]
     return [f"{folder.name}/{path.name} {fault}" for path, fault in faults if fault]
 
 
-def _weights_fault(path: Path) -> str | None:
+def weights_fault(path: Path) -> str | None:
     """What the first bytes of a weights file tell is wrong with it, or None."""
     size = path.stat().st_size
     with open(path, "rb") as file:

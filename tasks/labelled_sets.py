@@ -7,6 +7,7 @@ list the names by label value. Imports no torch.
 """
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +21,9 @@ from tasks.label_maps import IGNORE
 from tasks.params import BACKGROUND_NAME, InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+STORYBOOK = Path("data/storybook")
+"""What `tasks.render_storybook` makes."""
+STORYBOOK_SETS = ("train", "val", "test")
 SHOWN = 10
 """Names in a message; the others are counted."""
 
@@ -37,6 +41,12 @@ def some(names: Iterable[str]) -> str:
     listed = list(names)
     more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
     return ", ".join(listed[:SHOWN]) + more
+
+
+def inside_storybook(value: str, root: Path) -> Path | None:
+    """The path below ``data/storybook``, or None for one that lies elsewhere."""
+    path, storybook = (Path(os.path.abspath(root / part)) for part in (value, STORYBOOK))
+    return path.relative_to(storybook) if path.is_relative_to(storybook) else None
 
 
 def list_pairs(folder: Path) -> list[Pair]:

@@ -106,10 +106,13 @@ def gpu_facts() -> list[Any]:
 
 
 def _devices(params: Params) -> list[tuple[str, str]]:
-    return [
+    devices = [
         ("sample_images.device", params.sample_images.device),
         ("train_segmenter.device", params.train_segmenter.device),
     ]
+    if params.adapt_lora.adapter == "train":
+        devices.append(("adapt_lora.device", params.adapt_lora.device))
+    return devices
 
 
 def _folder_bytes(folder: Path) -> int:

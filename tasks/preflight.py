@@ -1,9 +1,9 @@
 """Stage ``preflight``: everything that can be checked before anything is computed.
 
-Looks at parameters, base model, labelled sets and machine, and lists all that is wrong
-at once. Its outputs are the same whenever all is well, and are left alone when it is not. What
-takes long (decoding images, counting tokens, asking for a GPU) is done again only when the content
-of what it looks at has changed.
+Looks at parameters, base model, adapter, reference images, labelled sets and machine, and lists all
+that is wrong at once. Its outputs are the same whenever all is well, and are left alone when it is
+not. What takes long (decoding images, counting tokens, asking for a GPU) is done again only when
+the content of what it looks at has changed.
 """
 
 import importlib.util
@@ -18,25 +18,28 @@ import cyclopts
 
 from storybook.vocabulary import CLASS_NAMES
 from tasks import prompt_checks, records
+from tasks.adapters import base_problem
 from tasks.base_models import PIPELINES, BaseModel, find_model, model_files, read_model
 from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests, write_atomically
 from tasks.entry import run_stage
 from tasks.labelled_sets import (
+    STORYBOOK,
+    STORYBOOK_SETS,
     Pair,
     check_pairs,
     class_list,
     class_list_problem,
+    inside_storybook,
     list_pairs,
     some,
 )
 from tasks.machine import gpu_facts, gpu_problems, machine_problems
 from tasks.params import InputError, Params
-from tasks.prompt_sources import Plan, prepare
+from tasks.prompt_sources import prepare
+from tasks.reference_checks import find_reference
 
 log = logging.getLogger(__name__)
 
-STORYBOOK = Path("data/storybook")
-STORYBOOK_SETS = ("train", "val", "test")
 MOST_LABELS_IN_TRAINING = 255
 LEAST_GUIDE = 32
 """Pixels that the shorter side of the guided filter's smaller image must have."""
@@ -89,7 +92,7 @@ def find_set(params: Params, key: str, root: Path) -> list[Pair]:
         InputError: the set is not there, or its labels mean other classes than the run's.
     """
     value = _set_path(params, key)
-    inside = _inside_storybook(value, root)
+    inside = inside_storybook(value, root)
     if value == "none":
         return []
     if inside is None:
@@ -121,7 +124,7 @@ def set_record(params: Params, key: str, pairs: list[Pair], cache: DigestCache, 
     value = _set_path(params, key)
     if value == "none":
         return {"source": "none"}
-    if _inside_storybook(value, root) is not None:
+    if inside_storybook(value, root) is not None:
         return {"source": STORYBOOK.as_posix()}
     folder = root / value
     files = [path for pair in pairs for path in (pair.image, pair.label)]
@@ -168,8 +171,12 @@ def mask_problems(params: Params) -> list[str]:
     return problems
 
 
-def prompt_problems(plan: Plan, model: BaseModel) -> list[str]:
-    """What the model's text encoders cannot read of the prompts, by its own tokenizers."""
+def read_tokenizers(model: BaseModel) -> tuple[list[Any], int]:
+    """The model's tokenizers, and how many tokens its text encoders read, start and end included.
+
+    Raises:
+        InputError: one cannot be loaded.
+    """
     from transformers import CLIPTokenizer  # a second to import, and only needed here
 
     tokenizers = []
@@ -179,12 +186,11 @@ def prompt_problems(plan: Plan, model: BaseModel) -> list[str]:
             try:
                 tokenizers.append(CLIPTokenizer.from_pretrained(folder, local_files_only=True))
             except Exception as error:  # whatever transformers makes of damaged files
-                return [
+                raise InputError(
                     f"sample_images.model: {folder} cannot be loaded: {error}; copy or fetch it "
                     "again"
-                ]
-    longest = min(model.text_length, *(tokenizer.model_max_length for tokenizer in tokenizers))
-    return prompt_checks.prompt_problems(plan, tokenizers, longest)
+                ) from None
+    return tokenizers, min(model.text_length, *(one.model_max_length for one in tokenizers))
 
 
 def texts_record(params: Params, cache: DigestCache, root: Path) -> dict[str, str]:
@@ -220,6 +226,7 @@ def run(params: Params, root: Path = Path()) -> None:
             "train_reference.labelled_set: is the test set too; the reference would be measured on "
             "what it has learnt: choose another folder, or none"
         )
+    reference = _attempt(problems, find_reference, params, plan, model, root)
     problems += config_problems(params.train_segmenter.config, root)
     problems += mask_problems(params)
     problems += machine_problems(params, root)
@@ -233,8 +240,14 @@ def run(params: Params, root: Path = Path()) -> None:
         for name, key in keys.items():
             inputs[name] = set_record(params, key, sets[name] or [], cache, root)
         inputs["texts"] = texts_record(params, cache, root)
+        if reference:
+            inputs["reference"] = reference.record(cache, root)
+            if reference.adapter:
+                problem = base_problem(reference.adapter, inputs["model"]["digest"])
+                problems += [problem] if problem else []
         here = Path(__file__).parent
-        code = combine(file_digests(here, sorted(here.glob("*.py")), cache))
+        files_here = sorted([*here.glob("*.py"), *here.glob("lexicons/*.yaml")])
+        code = combine(file_digests(here, files_here, cache))
         cache.save()
         fingerprint = records.content_id(code, params.model_dump(), inputs, gpu_facts())
     if fingerprint is None or _passed(root / PASSED) != fingerprint:
@@ -244,8 +257,11 @@ def run(params: Params, root: Path = Path()) -> None:
                 log.info("reading %d labelled images of %s", len(pairs), key)
             faults = check_pairs(pairs, len(params.expand_prompts.label_names))
             problems += [f"{key}: {_set_path(params, key)}: {fault}" for fault in faults]
-        if model and plan:
-            problems += prompt_problems(plan, model)
+        encoders = _attempt(problems, read_tokenizers, model) if model else None
+        if encoders and plan:
+            problems += prompt_checks.prompt_problems(plan, *encoders)
+        if encoders and reference:
+            problems += reference.slow_problems(*encoders)
         problems += gpu_problems(params)
     if problems:
         raise InputError("\n".join(problems))
@@ -270,12 +286,6 @@ def _attempt(
 def _set_path(params: Params, key: str) -> str:
     section, _, name = key.partition(".")
     return str(getattr(getattr(params, section), name))
-
-
-def _inside_storybook(value: str, root: Path) -> Path | None:
-    """The path below ``data/storybook``, or None for one that lies elsewhere."""
-    path, storybook = (Path(os.path.abspath(root / part)) for part in (value, STORYBOOK))
-    return path.relative_to(storybook) if path.is_relative_to(storybook) else None
 
 
 def _passed(path: Path) -> Any:

@@ -6,31 +6,29 @@ the shard, the order or the device. Pixels of another batch size differ by round
 level in float32, by more in the half types, whose errors grow over the steps.
 """
 
-import inspect
 import logging
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import cyclopts
-import diffusers
 import numpy as np
 import torch
-import transformers
 from diffusers import DiffusionPipeline
 
 from tasks import records
+from tasks.adapters import ADAPTER_FILE
 from tasks.attention import to_host, trace_cross_attention, trace_self_attention
-from tasks.base_models import find_model, read_model
 from tasks.captures import Captured
 from tasks.entry import run_stage
 from tasks.label_maps import encode_image
 from tasks.machine import choose_device
 from tasks.params import InputError, Params, SampleImages
 from tasks.phrases import phrase_columns
+from tasks.pipelines import load_pipeline
 from tasks.progress import progress
 from tasks.shards import write_shard
 
@@ -62,8 +60,22 @@ def plan_shards(rows: Sequence[Row], shard_size: int) -> Iterator[tuple[str, lis
             yield f"{slug(name)}-{number:04d}.tar", members[first : first + shard_size]
 
 
-def sample_id(row: Row, section: SampleImages, model: str, adapter: str | None, device: str) -> str:
-    """The identity of a sample: a hash of all that its bytes are made from, batching aside."""
+def sample_id(
+    row: Row,
+    section: SampleImages,
+    model: str,
+    adapter: tuple[str, float] | None,
+    device: str,
+) -> str:
+    """The identity of a sample: a hash of all that its bytes are made from, batching aside.
+
+    Args:
+        row: of ``data/prompts.parquet``.
+        section: how it is sampled.
+        model: digest of the base model.
+        adapter: digest and scale of the adapter, if there is one.
+        device: its kind, such as "cuda".
+    """
     return records.content_id(
         "sample",
         FORMAT,
@@ -78,40 +90,6 @@ def sample_id(row: Row, section: SampleImages, model: str, adapter: str | None, 
         section.dtype,
         device,
     )
-
-
-def load_pipeline(section: SampleImages, device: str, root: Path = Path()) -> DiffusionPipeline:
-    """The base model from a folder or the hub's local cache; nothing is downloaded."""
-    model = read_model(find_model(section.model, root))
-    with _quiet_libraries():
-        parts = inspect.signature(getattr(diffusers, model.pipeline)).parameters
-        # Not part of the generator: one that blackens images, and what only it needs.
-        off = {"safety_checker": None, "requires_safety_checker": False, "feature_extractor": None}
-        pipeline = DiffusionPipeline.from_pretrained(
-            model.folder,
-            dtype=getattr(torch, section.dtype),
-            local_files_only=True,
-            use_safetensors=True,
-            **(off if "safety_checker" in parts else {}),
-        )
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device)
-
-
-@contextmanager
-def _quiet_libraries() -> Iterator[None]:
-    """Keeps loading bars and advice on other models out of the log; errors still come through."""
-    loggers = (diffusers.utils.logging, transformers.utils.logging)
-    before = [logger.get_verbosity() for logger in loggers]
-    for logger in loggers:
-        logger.set_verbosity_error()
-        logger.disable_progress_bar()
-    try:
-        yield
-    finally:
-        for logger, verbosity in zip(loggers, before, strict=True):
-            logger.set_verbosity(verbosity)
-            logger.enable_progress_bar()
 
 
 def token_columns(pipeline: DiffusionPipeline, row: Row) -> list[list[int]]:
@@ -210,7 +188,8 @@ def run(params: Params, root: Path = Path()) -> None:
     section = params.sample_images
     rows = records.read_rows(root / "data/prompts.parquet")
     model = records.read_json(root / "data/inputs/model.json")["digest"]
-    adapter = records.read_json(root / "models/lora/adapter.json")["digest"]
+    digest = records.read_json(root / "models/lora/adapter.json")["digest"]
+    adapter = (digest, params.adapt_lora.scale) if digest else None
     device = choose_device(section.device)
     family = device.partition(":")[0]
     id_of = {row["seed"]: sample_id(row, section, model, adapter, family) for row in rows}
@@ -220,7 +199,8 @@ def run(params: Params, root: Path = Path()) -> None:
         log.info("guidance is off: the whole batch is conditional, and all of it is read")
     out = root / "data/samples"
     shutil.rmtree(out, ignore_errors=True)
-    pipeline = load_pipeline(section, device, root)
+    weights = root / "models/lora" / ADAPTER_FILE if adapter else None
+    pipeline = load_pipeline(section, device, root, weights, params.adapt_lora.scale)
 
     index: list[Row] = []
     with progress("sampling", len(rows), "images") as advance:

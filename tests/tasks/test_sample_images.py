@@ -15,9 +15,9 @@ from tasks.captures import decode_capture
 from tasks.label_maps import decode
 from tasks.params import InputError, Params, SampleImages, load_params
 from tasks.phrases import phrase_columns
+from tasks.pipelines import load_pipeline
 from tasks.prompts import expand
 from tasks.sample_images import (
-    load_pipeline,
     plan_shards,
     sample_batch,
     sample_id,

@@ -1,0 +1,85 @@
+"""Pipelines of diffusers from local files, quietly: the base model, with or without an adapter."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import diffusers
+import torch
+import transformers
+from diffusers import DiffusionPipeline
+
+from tasks.base_models import find_model, read_model
+from tasks.params import SampleImages
+
+
+def load_pipeline(
+    section: SampleImages,
+    device: str,
+    root: Path = Path(),
+    adapter: Path | None = None,
+    scale: float = 1.0,
+) -> DiffusionPipeline:
+    """The pipeline to sample with.
+
+    Args:
+        section: names the model and its number type.
+        device: where it will run.
+        root: where a relative path of the model starts from.
+        adapter: a file of LoRA weights to put on top.
+        scale: the adapter's strength; 0 is the base model.
+    """
+    pipeline = read_pipeline(section.model, getattr(torch, section.dtype), root)
+    if adapter is not None:
+        with _quiet_libraries():
+            pipeline.load_lora_weights(
+                adapter.parent,
+                weight_name=adapter.name,
+                adapter_name="domain",
+                local_files_only=True,
+            )
+        pipeline.set_adapters("domain", scale)
+    return pipeline.to(device)
+
+
+def read_pipeline(
+    model: str, dtype: torch.dtype | Mapping[str, torch.dtype], root: Path = Path()
+) -> DiffusionPipeline:
+    """The base model from a folder or the hub's local cache, on the CPU; nothing is downloaded.
+
+    Args:
+        model: a folder in diffusers format, or an id.
+        dtype: the number type, or one for each part and "default" for the others.
+        root: where a relative path starts from.
+    """
+    found = read_model(find_model(model, root))
+    with _quiet_libraries():
+        parts = inspect.signature(getattr(diffusers, found.pipeline)).parameters
+        # Not part of the generator: one that blackens images, and what only it needs.
+        off = {"safety_checker": None, "requires_safety_checker": False, "feature_extractor": None}
+        pipeline = DiffusionPipeline.from_pretrained(
+            found.folder,
+            dtype=dtype,
+            local_files_only=True,
+            use_safetensors=True,
+            **(off if "safety_checker" in parts else {}),
+        )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+@contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Keeps loading bars and advice on other models out of the log; errors still come through."""
+    loggers = (diffusers.utils.logging, transformers.utils.logging)
+    before = [logger.get_verbosity() for logger in loggers]
+    for logger in loggers:
+        logger.set_verbosity_error()
+        logger.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for logger, verbosity in zip(loggers, before, strict=True):
+            logger.set_verbosity(verbosity)
+            logger.enable_progress_bar()

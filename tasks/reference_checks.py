@@ -1,0 +1,161 @@
+"""What is wrong with an adapter or with the images and captions to train one from.
+
+Everything that `tasks.preflight` asks about ``adapt_lora``. Imports no torch.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks.adapters import adapter_problems, find_adapter
+from tasks.base_models import BaseModel
+from tasks.digests import DigestCache, combine, file_digests
+from tasks.labelled_sets import STORYBOOK, STORYBOOK_SETS, inside_storybook, some
+from tasks.params import AdaptLora, InputError, Params
+from tasks.prompt_sources import Plan
+from tasks.records import content_id
+from tasks.reference_captions import caption_images, length_problems, prior_prompts
+from tasks.reference_images import (
+    ReferenceImage,
+    base_folder,
+    find_images,
+    unreadable,
+    used_images,
+)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What ``adapt_lora`` works from, as far as it is there already.
+
+    Attributes:
+        section: its parameters.
+        words: class -> what it is called in captions.
+        adapter: a given one.
+        made_by_graph: whether the images are made by a stage; then none are known yet.
+        images, captions: those to train from.
+    """
+
+    section: AdaptLora
+    words: Mapping[str, str]
+    adapter: Path | None = None
+    made_by_graph: bool = False
+    images: Sequence[ReferenceImage] = ()
+    captions: Mapping[str, str] = field(default_factory=dict)
+
+    def record(self, cache: DigestCache, root: Path) -> dict[str, Any]:
+        """What the graph needs to know of it: digests of what comes from outside, and words."""
+        section = self.section
+        if section.adapter == "none":
+            return {"source": "none"}
+        if self.adapter is not None:
+            return {"source": "adapter", "digest": cache.file(self.adapter)}
+        named = section.prior_rows or "{}" in section.template
+        words = {"words": dict(self.words) if named else {}}
+        if self.made_by_graph:
+            file = root / section.captions
+            captions = cache.file(file) if file.is_file() else section.captions
+            return {"source": "graph", "captions": captions, **words}
+        files = [image.path for image in self.images]
+        return {
+            "source": "outside",
+            "images": len(files),
+            "digest": combine(file_digests(base_folder(section.images, root), files, cache)),
+            "captions": content_id(dict(self.captions)),
+            **words,
+        }
+
+    def slow_problems(self, tokenizers: Sequence[Any], longest: int) -> list[str]:
+        """What only decoding the images and counting tokens tells.
+
+        Args:
+            tokenizers: one for each text encoder of the base model.
+            longest: tokens that they read, start and end included.
+        """
+        section = self.section
+        if section.adapter != "train":
+            return []
+        problems = []
+        broken = unreadable(self.images)
+        if broken:
+            problems.append(
+                f"adapt_lora.images: {len(broken)} of {len(self.images)} images cannot be read; "
+                f"replace or remove: {some(broken)}"
+            )
+        captions = [*self.captions.values()]
+        if self.made_by_graph and section.captions == "none":
+            captions.append(section.template)
+        prompts = prior_prompts(section, [*self.words.values()])
+        for key, texts in (("captions", captions), ("prior_template", prompts)):
+            problems += length_problems(f"adapt_lora.{key}", texts, tokenizers, longest)
+        return problems
+
+
+def find_reference(
+    params: Params, plan: Plan | None, model: BaseModel | None, root: Path = Path()
+) -> Reference:
+    """Look for what ``adapt_lora`` names: an adapter, or images and captions.
+
+    Args:
+        params: say where they should be.
+        plan: knows what classes are called; without it they are called by their names.
+        model: the base model, if it is known.
+        root: where relative paths start from.
+
+    Raises:
+        InputError: they are not there, do not fit together, or are what will be measured on.
+    """
+    section = params.adapt_lora
+    words = {name: name for name in params.expand_prompts.class_names}
+    if plan:
+        words = {name: source.entry.of("plain")[0].text for name, source in plan.sources.items()}
+    if section.adapter == "none":
+        return Reference(section, words)
+    if section.adapter != "train":
+        file = find_adapter(section.adapter, root)
+        problems = adapter_problems(file, model) if model else []
+        if problems:
+            raise InputError("\n".join(problems))
+        return Reference(section, words, adapter=file)
+    _refuse_test_images(params, root)
+    if _made_by_graph(params, root):
+        return Reference(section, words, made_by_graph=True)
+    found = find_images(section.images, root)
+    used = used_images(section, found)
+    captions = caption_images(section, found, words, root)
+    return Reference(section, words, images=used, captions=captions)
+
+
+def _refuse_test_images(params: Params, root: Path) -> None:
+    images, test_set = params.adapt_lora.images, params.evaluate_segmenter.test_set
+    folder = Path(os.path.abspath(base_folder(images, root)))
+    if test_set != "none" and folder.is_relative_to(os.path.abspath(root / test_set)):
+        raise InputError(
+            f"adapt_lora.images: {images} are images of evaluate_segmenter.test_set; the samples "
+            "would be made after what they are measured on: choose others"
+        )
+
+
+def _made_by_graph(params: Params, root: Path) -> bool:
+    """Whether a stage makes the images.
+
+    Raises:
+        InputError: they are where a stage makes images, and it makes none of these.
+    """
+    images = params.adapt_lora.images
+    inside = inside_storybook(images, root)
+    if inside is None:
+        return False
+    if params.render_storybook.domain == "none":
+        raise InputError(
+            f"adapt_lora.images: {images} are made by render_storybook, whose domain is none; "
+            "choose a domain, or images of your own"
+        )
+    if inside.parts[:1] not in [(name,) for name in STORYBOOK_SETS]:
+        raise InputError(
+            f"adapt_lora.images: {images} is nothing that render_storybook makes; it makes "
+            f"{', '.join(f'{STORYBOOK}/{name}/images' for name in STORYBOOK_SETS)}"
+        )
+    return True
