@@ -61,10 +61,11 @@ def read_job(params: Params, root: Path) -> Job:
         InputError: there are too few images for a batch, or captions do not fit them.
     """
     section = params.adapt_lora
-    words = records.read_json(root / "data/inputs/reference.json")["words"]
+    reference = records.read_json(root / "data/inputs/reference.json")
+    words, places = reference["words"], reference["places"]
     found = find_images(section.images, root)
     used = used_images(section, found)
-    captions = caption_images(section, found, words, root)
+    captions = caption_images(section, found, words, places, root)
     cache = DigestCache(root / CACHE_PATH)
     images = tuple(
         Captioned(image.path, image.name, captions[image.name], cache.file(image.path))

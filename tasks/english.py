@@ -20,6 +20,8 @@ UNCOUNTABLE = listed("""
     wine wool
 """)
 """Nouns that take neither a/an nor a plural here; a phrase goes by its last word."""
+COUNTED_WHEN_DESCRIBED = listed("sky")
+"""Of these, the ones that take a/an behind another word: sky, but a dark sky."""
 PLURAL_ONLY = listed("""
     bars binoculars clothes flip-flops glasses goggles headphones jammies jeans knickers levis
     overalls pajamas pants pj's pyjamas scissors shorts sunglasses tights trousers trunks
@@ -63,7 +65,8 @@ def article(phrase: str) -> str:
     By sound, not by letter: an hour, a unicorn, a one-way street, an X-ray, an SUV.
     """
     last = phrase.rsplit(" ", 1)[-1].lower()
-    if last in UNCOUNTABLE or last in PLURAL_ONLY:
+    described = " " in phrase and last in COUNTED_WHEN_DESCRIBED
+    if (last in UNCOUNTABLE and not described) or last in PLURAL_ONLY:
         return ""
     first = re.split(r"[\s-]", phrase, maxsplit=1)[0]
     if re.fullmatch(r"[A-Z]{2,4}", first):

@@ -130,6 +130,19 @@ class SourceShares(Section):
         return self
 
 
+def _refuse_template(template: Any) -> None:
+    """Refuse what is no line with one place for a class.
+
+    Raises:
+        ValueError: saying what is wrong.
+    """
+    if not isinstance(template, str) or template.count("{}") != 1:
+        raise ValueError(f"a template has exactly one {{}} for the class: {template!r}")
+    around = template.replace("{}", "")
+    if "{" in around or "}" in around or not template.isprintable():
+        raise ValueError(f"a template is one line, and has no braces beside its {{}}: {template!r}")
+
+
 class ExpandPrompts(Section):
     """Classes, a lexicon, templates and captions to prompts."""
 
@@ -149,6 +162,7 @@ class ExpandPrompts(Section):
     max_classes: int = Field(ge=2)
     pairs: Literal["any", "captions"] | tuple[tuple[str, str], ...]
     always: tuple[str, ...]
+    places: dict[str, str]
     negative_prompt: str
     seed: int = Field(ge=0)
 
@@ -194,13 +208,14 @@ class ExpandPrompts(Section):
         if not value:
             raise ValueError("give at least one template, or `default`")
         for template in value:
-            if not isinstance(template, str) or template.count("{}") != 1:
-                raise ValueError(f"a template has exactly one {{}} for the class: {template!r}")
-            around = template.replace("{}", "")
-            if "{" in around or "}" in around or not template.isprintable():
-                raise ValueError(
-                    f"a template is one line, and has no braces beside its {{}}: {template!r}"
-                )
+            _refuse_template(template)
+        return value
+
+    @field_validator("places")
+    @classmethod
+    def _places(cls, value: dict[str, str]) -> dict[str, str]:
+        for place in value.values():
+            _refuse_template(place)
         return value
 
     @field_validator("pairs", mode="before")

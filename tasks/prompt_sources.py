@@ -6,7 +6,7 @@ what is its own, never what an earlier class draws from.
 
 from bisect import bisect
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -85,6 +85,7 @@ class Plan:
 
     section: ExpandPrompts
     templates: tuple[Template, ...]
+    places: dict[str, Template]
     sources: dict[str, Source]
 
 
@@ -92,8 +93,9 @@ def prepare(section: ExpandPrompts, root: Path = Path()) -> Plan:
     """Read the lexicon and the captions.
 
     Raises:
-        InputError: a class has no words or no clear sense, ``pairs`` or ``always`` names an unknown
-            class, a template names a class, or the captions cannot be read or mention no class.
+        InputError: a class has no words or no clear sense, ``pairs``, ``always`` or ``places``
+            names an unknown class, a template or place names a class, or the captions cannot be
+            read or mention no class.
     """
     entries = look_up_all(section, root)
     order = {entry.name: number for number, entry in enumerate(entries)}
@@ -104,15 +106,18 @@ def prepare(section: ExpandPrompts, root: Path = Path()) -> Plan:
                     f"expand_prompts.pairs: {name!r} in [{', '.join(pair)}] is no class; name one "
                     "of expand_prompts.classes, or drop the pair"
                 )
-    for name in section.always:
-        if name not in order:
-            raise InputError(
-                f"expand_prompts.always: {name!r} is no class; name some of expand_prompts.classes"
-            )
+    for key, names in (("always", section.always), ("places", section.places)):
+        for name in names:
+            if name not in order:
+                raise InputError(
+                    f"expand_prompts.{key}: {name!r} is no class; name some of "
+                    "expand_prompts.classes"
+                )
     texts = DEFAULT if section.templates == "default" else section.templates
     templates = tuple(parse(text) for text in texts)
     known = claim_table(entries)
-    _refuse_class_words(texts, known)
+    _refuse_class_words("templates", texts, known)
+    _refuse_class_words("places", section.places.values(), known)
     claims = _read_claims(section, entries, known, root)
     together = Counter(
         (one, other)
@@ -135,10 +140,11 @@ def prepare(section: ExpandPrompts, root: Path = Path()) -> Plan:
                 caption.id for caption in mine if _owner(caption, order, patterns) == entry.name
             ),
         )
-    return Plan(section, templates, sources)
+    places = {name: parse(text) for name, text in section.places.items()}
+    return Plan(section, templates, places, sources)
 
 
-def _refuse_class_words(templates: Sequence[str], known: Claims) -> None:
+def _refuse_class_words(key: str, templates: Collection[str], known: Claims) -> None:
     """Refuse templates with a word for a class: the row would not mark it, its masks would err."""
     problems = []
     for text in templates:
@@ -148,7 +154,7 @@ def _refuse_class_words(templates: Sequence[str], known: Claims) -> None:
             problems.append(f"{text!r} has a word for {classes}")
     if problems:
         raise InputError(
-            f"expand_prompts.templates: {len(problems)} of {len(templates)} name a class beside "
+            f"expand_prompts.{key}: {len(problems)} of {len(templates)} name a class beside "
             f"their {{}}, where nothing marks it, such as {problems[0]}; say it in other words, or "
             "give templates of your own"
         )

@@ -17,7 +17,7 @@ from tasks.captions import Caption, append_classes, replace_mentions
 from tasks.english import normalise
 from tasks.lexicon import Relation, Word
 from tasks.prompt_sources import Plan, Source
-from tasks.templates import Filled, Template, fill
+from tasks.templates import Filled, Template, fill, placed
 
 FORMAT = 2
 """Raised when the same parameters begin to give other rows."""
@@ -111,7 +111,8 @@ def _template_rows(plan: Plan, source: Source, relation: Relation, spare: bool) 
         partners = draw_partners(plan, source, rng)
         tries = (at_random(rng, partners) for _ in range(TRIES))
         for template, words_of in chain(tries, in_turn(rng, bool(partners))):
-            filled = fill(template, [word.text for _, word in words_of])
+            places = placed([name for name, _ in words_of], plan.places)
+            filled = fill(template, [word.text for _, word in words_of], places)
             key = normalise(filled[0])
             if key not in used:
                 break

@@ -8,18 +8,21 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from tasks.labelled_sets import some
 from tasks.params import AdaptLora, InputError
+from tasks.records import content_seed
 from tasks.reference_images import ReferenceImage, base_folder
-from tasks.templates import fill, parse
+from tasks.templates import fill, parse, placed
 
 
 def caption_images(
     section: AdaptLora,
     images: Sequence[ReferenceImage],
     words: Mapping[str, str],
+    places: Mapping[str, str],
     root: Path = Path(),
 ) -> dict[str, str]:
     """The caption of each image, by its name.
@@ -28,6 +31,7 @@ def caption_images(
         section: says where captions come from.
         images: all that were found; those beyond ``max_images`` need no caption.
         words: class -> what it is called in a caption; lists may name these classes.
+        places: class -> how it is said behind the others, see ``expand_prompts.places``.
         root: where relative paths start from.
 
     Raises:
@@ -39,17 +43,20 @@ def caption_images(
         return dict.fromkeys((image.name for image in used), section.template)
     if section.captions == "sidecar":
         return _sidecars(images, used)
-    return _from_json(section, images, used, words, root)
+    return _from_json(section, images, used, words, places, root)
 
 
-def list_caption(template: str, classes: Sequence[str], words: Mapping[str, str]) -> str:
-    """Classes as a sentence: "a photo of {}" -> "a photo of a car, a tree and the sky".
+def list_caption(
+    template: str, classes: Sequence[str], words: Mapping[str, str], places: Mapping[str, str]
+) -> str:
+    """Classes as a sentence, in the words of prompts: "a photo of a car, a tree and the sky".
 
     An image that shows none of the classes has the empty caption, which says nothing.
     """
     if not classes:
         return ""
-    text, _ = fill(parse(template), [words[name] for name in classes])
+    own = {name: parse(place) for name, place in places.items()}
+    text, _ = fill(parse(template), [words[name] for name in classes], placed(classes, own))
     return text
 
 
@@ -130,6 +137,7 @@ def _from_json(
     images: Sequence[ReferenceImage],
     used: Sequence[ReferenceImage],
     words: Mapping[str, str],
+    places: Mapping[str, str],
     root: Path,
 ) -> dict[str, str]:
     file = root / section.captions
@@ -165,7 +173,10 @@ def _from_json(
         unknown += [f"{name!r} ({image.name})" for name in strange]
         unfilled |= "{}" not in section.template
         if not strange and not unfilled:
-            captions[image.name] = list_caption(section.template, entry, words)
+            # Prompts name classes in any order, and so should what the adapter learns from.
+            mixed = list(entry)
+            Random(content_seed("caption", image.name)).shuffle(mixed)
+            captions[image.name] = list_caption(section.template, mixed, words, places)
     if missing:
         problems.append(
             f"{where}: {len(missing)} of {len(used)} images have no caption: {some(missing)}; add "

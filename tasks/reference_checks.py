@@ -33,6 +33,7 @@ class Reference:
     Attributes:
         section: its parameters.
         words: class -> what it is called in captions.
+        places: class -> how it is said behind the others.
         adapter: a given one.
         made_by_graph: whether the images are made by a stage; then none are known yet.
         images, captions: those to train from.
@@ -40,31 +41,35 @@ class Reference:
 
     section: AdaptLora
     words: Mapping[str, str]
+    places: Mapping[str, str]
     adapter: Path | None = None
     made_by_graph: bool = False
     images: Sequence[ReferenceImage] = ()
     captions: Mapping[str, str] = field(default_factory=dict)
 
     def record(self, cache: DigestCache, root: Path) -> dict[str, Any]:
-        """What the graph needs to know of it: digests of what comes from outside, and words."""
+        """What the graph needs to know of it: digests of what comes from outside, and wording."""
         section = self.section
         if section.adapter == "none":
             return {"source": "none"}
         if self.adapter is not None:
             return {"source": "adapter", "digest": cache.file(self.adapter)}
         named = section.prior_rows or "{}" in section.template
-        words = {"words": dict(self.words) if named else {}}
+        naming = {
+            "words": dict(self.words) if named else {},
+            "places": dict(self.places) if named else {},
+        }
         if self.made_by_graph:
             file = root / section.captions
             captions = cache.file(file) if file.is_file() else section.captions
-            return {"source": "graph", "captions": captions, **words}
+            return {"source": "graph", "captions": captions, **naming}
         files = [image.path for image in self.images]
         return {
             "source": "outside",
             "images": len(files),
             "digest": combine(file_digests(base_folder(section.images, root), files, cache)),
             "captions": content_id(dict(self.captions)),
-            **words,
+            **naming,
         }
 
     def slow_problems(self, tokenizers: Sequence[Any], longest: int) -> list[str]:
@@ -107,25 +112,25 @@ def find_reference(
     Raises:
         InputError: they are not there, do not fit together, or are what will be measured on.
     """
-    section = params.adapt_lora
+    section, places = params.adapt_lora, params.expand_prompts.places
     words = {name: name for name in params.expand_prompts.class_names}
     if plan:
         words = {name: source.entry.of("plain")[0].text for name, source in plan.sources.items()}
     if section.adapter == "none":
-        return Reference(section, words)
+        return Reference(section, words, places)
     if section.adapter != "train":
         file = find_adapter(section.adapter, root)
         problems = adapter_problems(file, model) if model else []
         if problems:
             raise InputError("\n".join(problems))
-        return Reference(section, words, adapter=file)
+        return Reference(section, words, places, adapter=file)
     _refuse_test_images(params, root)
     if _made_by_graph(params, root):
-        return Reference(section, words, made_by_graph=True)
+        return Reference(section, words, places, made_by_graph=True)
     found = find_images(section.images, root)
     used = used_images(section, found)
-    captions = caption_images(section, found, words, root)
-    return Reference(section, words, images=used, captions=captions)
+    captions = caption_images(section, found, words, places, root)
+    return Reference(section, words, places, images=used, captions=captions)
 
 
 def _refuse_test_images(params: Params, root: Path) -> None:

@@ -5,7 +5,7 @@ oak" or "grass", "two {}" becomes "two wolves".
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import product
@@ -96,7 +96,7 @@ def agree(template: Template, word: str) -> tuple[str, str]:
     if determiner not in ("a", "an"):
         word = word if determiner in ("one", "1") else plural(word)
         shown = determiner if alone in ("a", "an") else alone
-    elif template.adjectives and alone in ("a", "an"):
+    elif template.adjectives:
         shown = article(template.adjectives + word)
     else:
         shown = alone
@@ -111,16 +111,38 @@ def upper_first(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def fill(template: Template, words: Sequence[str]) -> Filled:
+def placed(names: Sequence[str], places: Mapping[str, Template]) -> dict[int, Template]:
+    """Positions of the names that are said in a way of their own, in the order of saying them."""
+    return {names.index(name): place for name, place in places.items() if name in names}
+
+
+def fill(template: Template, words: Sequence[str], places: Mapping[int, Template] = {}) -> Filled:
     """Put one or several words into a template: "a {}" -> "a car, an oak and an SUV".
 
-    The first word takes the place, each further one follows with its own article.
+    The first word takes the place, each further one follows with its own article. Words with a
+    place of their own stand behind these: "on {}" -> "a car and an oak on grass".
+
+    Args:
+        template: the sentence.
+        words: one or more.
+        places: position in ``words`` -> how that word is said; in this order. Where all have one,
+            the first word is said as if it had none.
+
+    Returns:
+        The text and, in the order of ``words``, where each stands.
     """
-    text, first = agree(template, words[0])
-    spans = [(len(text), len(text) + len(first))]
+    listed = [number for number in range(len(words)) if number not in places] or [0]
+    text, first = agree(template, words[listed[0]])
+    spans = {listed[0]: (len(text), len(text) + len(first))}
     text += first
-    for number, word in enumerate(words[1:], start=2):
-        text += " and " if number == len(words) else ", "
-        text += with_article(word)
-        spans.append((len(text) - len(word), len(text)))
-    return text + template.after, spans
+    for number in listed[1:]:
+        text += " and " if number == listed[-1] else ", "
+        text += with_article(words[number])
+        spans[number] = (len(text) - len(words[number]), len(text))
+    for number, place in places.items():
+        if number not in listed:
+            lead, word = agree(place, words[number])
+            text += f" {lead}"
+            spans[number] = (len(text), len(text) + len(word))
+            text += word + place.after
+    return text + template.after, [spans[number] for number in range(len(words))]

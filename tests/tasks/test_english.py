@@ -29,7 +29,7 @@ from tasks.english import article, normalise, plural, with_article, words
         "an 8-ball",
         "a 10-speed",
         "sky",
-        "blue sky",
+        "a blue sky",
         "grass",
         "red wine",
         "sunglasses",

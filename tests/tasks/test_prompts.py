@@ -49,6 +49,7 @@ def section(**changes: Any) -> ExpandPrompts:
         "max_classes": 2,
         "pairs": "any",
         "always": [],
+        "places": {},
         "negative_prompt": "",
         "seed": 0,
     }
@@ -199,6 +200,23 @@ def test_a_full_scene_reads_like_a_sentence() -> None:
         "a photo of a dog, a car, sky and a road at dusk",
         "a photo of a road, a car and sky at dusk",
     }
+
+
+def test_classes_are_said_in_their_places() -> None:
+    plain = {"plain": 1.0, "synonym": 0.0, "hyponym": 0.0}
+    changes = {"shares": plain, "several_share": 1.0, "templates": ["a {}"], "max_classes": 2}
+    places = {"road": "on a {}", "sky": "under a dark {}"}
+    asked = section(**SCENE | changes | {"places": places})
+    for name, text in (
+        ("dog", "a dog and a car on a road under a dark sky"),
+        ("road", "a car on a road under a dark sky"),
+        ("car", "a car on a road under a dark sky"),
+    ):
+        rows, _ = rows_of(name, asked)
+        assert {row["text"] for row in rows} == {text}
+        for each in rows[0]["classes"]:
+            assert text[each["start"] : each["end"]] == each["name"]
+        assert rows[0]["classes"][0]["name"] == name
 
 
 def test_full_scenes_grow_like_other_rows() -> None:
@@ -487,6 +505,13 @@ def test_a_pair_with_an_unknown_class_is_refused() -> None:
 def test_an_unknown_class_in_every_prompt_is_refused() -> None:
     with pytest.raises(InputError, match=r"expand_prompts\.always: 'yeti' is no class; name some"):
         prepare(section(always=["car", "yeti"]))
+
+
+def test_places_are_of_classes_and_name_no_other() -> None:
+    with pytest.raises(InputError, match=r"expand_prompts\.places: 'yeti' is no class; name some"):
+        prepare(section(places={"yeti": "on a {}"}))
+    with pytest.raises(InputError, match=r"expand_prompts\.places: 1 of 1 name a class beside"):
+        prepare(section(places={"dog": "with a {} in a car"}))
 
 
 def test_a_template_that_names_a_class_is_refused() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from tasks.english import normalise
-from tasks.templates import DEFAULT, fill, parse
+from tasks.templates import DEFAULT, fill, parse, placed
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from tasks.templates import DEFAULT, fill, parse
         ("a photo of a {}", "grass", "a photo of grass", "grass"),
         ("a photo of a green {}", "grass", "a photo of green grass", "grass"),
         ("a photo of a {}", "sky", "a photo of sky", "sky"),
-        ("a photo of a red {}", "sky", "a photo of red sky", "sky"),
+        ("a photo of a red {}", "sky", "a photo of a red sky", "sky"),
         ("a photo of one {}", "grass", "a photo of grass", "grass"),
         ("a photo of one {}", "wolf", "a photo of one wolf", "wolf"),
         ("a photo of many {}.", "wolf", "a photo of many wolves.", "wolves"),
@@ -61,6 +61,24 @@ def test_further_words_follow_with_their_own_articles() -> None:
     text, spans = fill(parse("a photo of a {} at dusk"), ["oak", "hour", "sky", "car"])
     assert text == "a photo of an oak, an hour, sky and a car at dusk"
     assert [text[start:end] for start, end in spans] == ["oak", "hour", "sky", "car"]
+
+
+PLACES = {"sky": parse("under a dark {}"), "building": parse("by a {}, at dusk")}
+
+
+def test_some_words_are_said_in_a_way_of_their_own() -> None:
+    names = ["sky", "car", "building", "tree"]
+    places = placed(names, PLACES)
+    assert list(places) == [0, 2]
+    text, spans = fill(parse("a photo of a {} today"), ["sky", "car", "office", "oak"], places)
+    assert text == "a photo of a car and an oak under a dark sky by an office, at dusk today"
+    assert [text[start:end] for start, end in spans] == ["sky", "car", "office", "oak"]
+
+
+def test_the_first_word_takes_the_template_where_all_have_places() -> None:
+    text, spans = fill(parse("a {}"), ["building", "sky"], placed(["building", "sky"], PLACES))
+    assert text == "a building under a dark sky"
+    assert spans == [(2, 10), (24, 27)]
 
 
 def test_default_templates_say_different_things() -> None:
