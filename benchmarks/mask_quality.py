@@ -88,12 +88,12 @@ def recipe(
     return ExtractMasks.model_validate(values)
 
 
-def sample(params: Params, per_class: int, seed: int) -> list[Sampled]:
-    """Images of ``per_class`` prompts for each class, with all that any method reads."""
+def sample(params: Params, per_class: int, seed: int, adapter: Path | None = None) -> list[Sampled]:
+    """Images of ``per_class`` prompts for each class, with what ``capture`` keeps."""
     section = params.sample_images
     prompts = params.expand_prompts.model_copy(update={"images_per_class": per_class, "seed": seed})
     rows = list(expand(prompts))
-    pipeline = load_pipeline(section, "cpu")
+    pipeline = load_pipeline(section, "cpu", adapter=adapter, scale=params.adapt_lora.scale)
     samples: list[Sampled] = []
     with progress(f"sampling, seed {seed}", len(rows), "images") as advance:
         for first in range(0, len(rows), section.batch_size):
@@ -172,15 +172,23 @@ class Refinable:
         return np.stack([found[i] for i in range(len(found))])
 
 
-def quality(labels: np.ndarray, seen: torch.Tensor) -> tuple[float, float]:
-    """Mean IoU with what the judge sees, and the share of pixels without a label.
+def fill_ignored(labels: np.ndarray, seen: torch.Tensor, count: int) -> torch.Tensor:
+    """Label maps where pixels without a label have the class after the judge's, so are wrong.
 
-    A pixel without a label counts as the class after the judge's, so it is wrong.
+    Args:
+        labels: ``uint8 (N, H, W)``.
+        seen: the judge's, ``int64 (N, H, W)``.
+        count: classes, background included.
     """
-    ignored = labels == IGNORE
-    wrong = (seen.numpy() + 1) % (len(PAGE_CLASSES) + 1)
-    filled = torch.from_numpy(np.where(ignored, wrong, labels).astype(np.int64))
-    return mean_iou(filled, seen, len(PAGE_CLASSES) + 1), float(ignored.mean())
+    wrong = (seen.numpy() + 1) % count
+    return torch.from_numpy(np.where(labels == IGNORE, wrong, labels).astype(np.int64))
+
+
+def quality(labels: np.ndarray, seen: torch.Tensor) -> tuple[float, float]:
+    """Mean IoU with what the judge sees, and the share of pixels without a label."""
+    count = len(PAGE_CLASSES) + 1
+    filled = fill_ignored(labels, seen, count)
+    return mean_iou(filled, seen, count), float((labels == IGNORE).mean())
 
 
 class Chosen(NamedTuple):
