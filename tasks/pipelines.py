@@ -28,10 +28,10 @@ def load_pipeline(
         device: where it will run.
         root: where a relative path of the model starts from.
         adapter: a file of LoRA weights to put on top.
-        scale: the adapter's strength; 0 is the base model.
+        scale: the adapter's strength; at 0 it is left out.
     """
     pipeline = read_pipeline(section.model, getattr(torch, section.dtype), root)
-    if adapter is not None:
+    if adapter is not None and scale:  # added at 0 it would still round
         with _quiet_libraries():
             pipeline.load_lora_weights(
                 adapter.parent,

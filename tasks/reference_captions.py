@@ -47,10 +47,7 @@ def list_caption(template: str, classes: Sequence[str], words: Mapping[str, str]
 
     An image that shows none of the classes has the empty caption, which says nothing.
     """
-    if not classes:
-        return ""
-    text, _ = fill(parse(template), [words[name] for name in classes])
-    return text
+    return _sentence(template, [words[name] for name in classes]) if classes else ""
 
 
 def prior_prompts(section: AdaptLora, words: Sequence[str]) -> list[str]:
@@ -62,8 +59,8 @@ def prior_prompts(section: AdaptLora, words: Sequence[str]) -> list[str]:
     """
     if not section.prior_rows:
         return []
-    template = parse(section.prior_template)
-    return [fill(template, [words[n % len(words)]])[0] for n in range(section.prior_images)]
+    count = section.prior_images
+    return [_sentence(section.prior_template, [words[n % len(words)]]) for n in range(count)]
 
 
 def length_problems(
@@ -88,6 +85,14 @@ def length_problems(
         f"{key}: the text encoder reads {longest} tokens, start and end included; shorten "
         f"{some(long)}"
     ]
+
+
+def _sentence(template: str, words: Sequence[str]) -> str:
+    """The template with the words in its place, as prompts have them; each with its article."""
+    if not parse(template).determiner:
+        template = template.replace("{}", "a {}")
+    text, _ = fill(parse(template), words)
+    return text
 
 
 def _sidecars(images: Sequence[ReferenceImage], used: Sequence[ReferenceImage]) -> dict[str, str]:

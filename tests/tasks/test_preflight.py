@@ -18,7 +18,8 @@ from tasks import preflight
 from tasks.base_models import read_model
 from tasks.label_maps import encode_image, encode_label
 from tasks.params import InputError, Params
-from tasks.preflight import mask_problems, prompt_problems, run
+from tasks.preflight import mask_problems, read_tokenizers, run
+from tasks.prompt_checks import prompt_problems
 from tasks.prompt_sources import Plan, prepare
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +29,7 @@ OUTPUTS = {
     "data/inputs/labelled_set.json",
     "data/inputs/test_set.json",
     "data/inputs/texts.json",
+    "data/inputs/reference.json",
 }
 
 PAGE_NAMES = ("car", "boat", "tree", "house", "bird", "fish", "dog", "flower")
@@ -131,9 +133,9 @@ def test_slow_checks_run_again_only_for_other_content(
     make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
-    for name in ("check_pairs", "prompt_problems", "gpu_problems"):
+    for name in ("check_pairs", "read_tokenizers", "gpu_problems"):
         monkeypatch.setattr(preflight, name, lambda *_, name=name: calls.append(name) or [])
-    slow = ["check_pairs", "check_pairs", "prompt_problems", "gpu_problems"]
+    slow = ["check_pairs", "check_pairs", "read_tokenizers", "gpu_problems"]
     params = make({"evaluate_segmenter.test_set": "own"})
     run(params, root)
     assert calls == slow
@@ -343,8 +345,10 @@ def test_the_shorter_of_two_tokenizers_is_the_limit(make: Make, xl_folder: Path)
     model = read_model(xl_folder)
     # start, a, picture, and, an, oak, end
     fitting = plan_of(make, templates=["a {} and an oak"])
-    assert prompt_problems(fitting, model) == []
-    (problem,) = prompt_problems(plan_of(make, templates=["a {} and an oak dog"]), model)
+    assert prompt_problems(fitting, *read_tokenizers(model)) == []
+    (problem,) = prompt_problems(
+        plan_of(make, templates=["a {} and an oak dog"]), *read_tokenizers(model)
+    )
     assert problem.startswith(
         "expand_prompts.templates: 1 of 1 prompts are too long: the text encoder reads 7 tokens, "
         'start and end included; shorten the templates or phrases of "a picture and an oak dog" (8 '
@@ -359,8 +363,10 @@ def test_tokenizers_that_split_a_prompt_differently_are_told(
     shutil.copytree(model_folder / "tokenizer", xl_folder / "tokenizer_2")
     model = read_model(xl_folder)
     alike = plan_of(make, templates=["a {}"], negative_prompt="house")
-    assert prompt_problems(alike, model) == []
-    (problem,) = prompt_problems(plan_of(make, templates=["a {} by a house"]), model)
+    assert prompt_problems(alike, *read_tokenizers(model)) == []
+    (problem,) = prompt_problems(
+        plan_of(make, templates=["a {} by a house"]), *read_tokenizers(model)
+    )
     assert problem.startswith(
         "sample_images.model: its two tokenizers split 1 of 1 prompts differently, so no column of "
         "attention is the phrase's; choose other words or another model for \"a picture by a hou"
