@@ -166,10 +166,12 @@ def _from_json(
         if isinstance(entry, str):
             captions[image.name] = " ".join(entry.split())
             continue
+        if "{}" not in section.template:
+            unfilled = True
+            continue
         strange = [name for name in entry if name not in words]
         unknown += [f"{name!r} ({image.name})" for name in strange]
-        unfilled |= "{}" not in section.template
-        if not strange and not unfilled:
+        if not strange:
             captions[image.name] = list_caption(section.template, entry, words)
     if missing:
         problems.append(

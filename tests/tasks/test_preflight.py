@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import yaml
 
 from tasks import preflight
 from tasks.base_models import read_model
+from tasks.digests import DigestCache, file_digests
 from tasks.label_maps import encode_image, encode_label
 from tasks.params import InputError, Params
 from tasks.preflight import mask_problems, read_tokenizers, run
@@ -145,6 +146,21 @@ def test_slow_checks_run_again_only_for_other_content(
     assert calls == slow
     run(make({"evaluate_segmenter.test_set": "own", "write_report.seed": 1}), root)
     assert calls == slow * 2
+
+
+def test_other_code_or_another_lexicon_checks_again(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def watched(folder: Path, files: Iterable[Path], cache: DigestCache) -> dict[str, str]:
+        found = file_digests(folder, files, cache)
+        seen.extend(found)
+        return found
+
+    monkeypatch.setattr(preflight, "file_digests", watched)
+    run(make(), root)
+    assert {"preflight.py", "reference_checks.py", "lexicons/builtin.yaml"} <= set(seen)
 
 
 def test_a_failed_check_is_not_remembered_as_passed(make: Make, root: Path) -> None:

@@ -45,6 +45,7 @@ def make(make_params: Make) -> Make:
             "template": "a picture",
             "device": "cpu",
         } | changes
+        test_set = values.pop("test_set", "test")
         fitting = {
             "render_storybook.domain": "page",
             "sample_images.model": "model",
@@ -52,7 +53,7 @@ def make(make_params: Make) -> Make:
             "extract_masks.attn2mask.resolutions": None,
             "train_segmenter.config": "mmseg_configs/storybook/tiny.py",
             "train_reference.labelled_set": "none",
-            "evaluate_segmenter.test_set": "test",
+            "evaluate_segmenter.test_set": test_set,
             "expand_prompts.classes": [PICTURE],
             "expand_prompts.templates": ["a {}"],
             "expand_prompts.images_per_class": 2,
@@ -110,6 +111,9 @@ def test_the_record_of_images_that_the_graph_makes(make: Make, root: Path) -> No
     assert record(make(captions=made, **images), root)["captions"] == made
     (root / "c.json").write_text("{}")
     assert len(record(make(captions="c.json", **images), root)["captions"]) == 64
+    (root / "data/storybook/train").mkdir(parents=True)
+    (root / made).write_text("{}")  # as after a run: the record is what it was before
+    assert record(make(captions=made, **images), root)["captions"] == made
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
@@ -122,12 +126,20 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "of a batch; add images, or lower adapt_lora.batch_size",
     ),
     "images of the test set": (
-        {"images": "test/images"},
-        "adapt_lora.images: test/images are images of evaluate_segmenter.test_set; the samples ",
+        {"images": "test/images", "batch_size": 2},
+        "adapt_lora.images: test/images has images of evaluate_segmenter.test_set; the samples",
     ),
     "a glob in the test set": (
-        {"images": "./own/../test/images/*.png"},
-        "adapt_lora.images: ./own/../test/images/*.png are images of evaluate_segmenter.test_set",
+        {"images": "./own/../test/images/*.png", "batch_size": 2},
+        "adapt_lora.images: ./own/../test/images/*.png has images of evaluate_segmenter.test_set",
+    ),
+    "a tree with the test set in it": (
+        {"images": "."},
+        "adapt_lora.images: . has images of evaluate_segmenter.test_set",
+    ),
+    "storybook's test set": (
+        {"images": "data/storybook/test/images", "test_set": "data/storybook/test"},
+        "adapt_lora.images: data/storybook/test/images has images of evaluate_segmenter.test_set",
     ),
     "images that storybook does not make": (
         {"images": "data/storybook/trian/images"},
@@ -214,6 +226,9 @@ def test_an_adapter_for_another_architecture_or_base_is_refused(make: Make, root
     expected = f"adapt_lora.adapter: {file} was made for another base model: "
     assert message(make(adapter="lora", images="none"), root).startswith(expected)
     (root / "lora/adapter.json").unlink()
+    shutil.copytree(root / "lora", root / "models/lora")
+    expected = "adapt_lora.adapter: models/lora is what the stage itself writes, and is deleted"
+    assert message(make(adapter="models/lora", images="none"), root).startswith(expected)
     found = record(make(adapter="lora", images="none"), root)
     assert found["source"] == "adapter" and len(found["digest"]) == 64
 
