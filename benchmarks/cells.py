@@ -11,6 +11,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -68,13 +70,16 @@ def run_pipeline(changes: Changes, stage: str, preset: str | None = None) -> dic
     return found | {"minutes": round((time.monotonic() - started) / 60, 1)}
 
 
-def run_cells(name: str, cells: Mapping[str, Callable[[], Row]], *, quick: bool) -> list[Row]:
+def run_cells(
+    name: str, cells: Mapping[str, Callable[[], Row]], *, quick: bool, jobs: int = 1
+) -> list[Row]:
     """The rows of all cells, in their order; those that were finished at this commit are kept.
 
     Args:
         name: of the benchmark.
         cells: what makes each row, by a key that tells it from the others.
         quick: part of the key of what is kept.
+        jobs: cells at a time; each should have its share of the cores (``OMP_NUM_THREADS``).
     """
     path, commit = STORE / f"{name}.ndjson", committed()
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -84,13 +89,20 @@ def run_cells(name: str, cells: Mapping[str, Callable[[], Row]], *, quick: bool)
         for item in kept
         if item["commit"] == commit and item["quick"] == quick
     }
-    for key, run in cells.items():
-        if key in rows:
-            continue
-        rows[key] = run()
-        print(rows[key], flush=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            item = {"commit": commit, "quick": quick, "cell": key, "row": rows[key]}
-            file.write(json.dumps(item) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    todo = iter([key for key in cells if key not in rows])
+    running: dict[Future[Row], str] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        while True:
+            for key in islice(todo, jobs - len(running)):
+                running[pool.submit(cells[key])] = key
+            if not running:
+                break
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                key = running.pop(done)
+                rows[key] = done.result()
+                print(rows[key], flush=True)
+                with path.open("a", encoding="utf-8") as file:
+                    item = {"commit": commit, "quick": quick, "cell": key, "row": rows[key]}
+                    file.write(json.dumps(item) + "\n")
     return [rows[key] for key in cells]

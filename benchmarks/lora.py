@@ -55,6 +55,7 @@ def run_cell(way: str, seed: int, quick: bool) -> Row:
 
 def main(
     *,
+    jobs: Annotated[int, Parameter(help="cells at a time, see OMP_NUM_THREADS")] = 1,
     quick: Annotated[bool, Parameter(help="one seed, the smallest parameters; no result")] = False,
 ) -> None:
     """mIoU on real streets of networks trained on unadapted and on adapted samples."""
@@ -62,7 +63,7 @@ def main(
     cells = {
         f"{way}, {seed}": partial(run_cell, way, seed, quick) for seed in seeds for way in ADAPTERS
     }
-    rows = run_cells("lora", cells, quick=quick)
+    rows = run_cells("lora", cells, quick=quick, jobs=jobs)
     rows.sort(key=lambda row: list(ADAPTERS).index(str(row["samples"])))
     reached = {
         way: [float(row["mIoU"]) for row in rows if row["samples"] == way] for way in ADAPTERS
