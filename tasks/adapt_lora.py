@@ -93,7 +93,7 @@ def run(params: Params, root: Path = Path()) -> None:
     if section.adapter == "train":
         job = read_job(params, root)
         finished = train(job, choose_device(section.device), root)
-        shutil.copytree(finished, out, dirs_exist_ok=True)
+        shutil.copytree(finished, out, dirs_exist_ok=True, copy_function=shutil.copyfile)
         record = {"source": "trained", "digest": None, **training_record(job)}
         measured = metrics(records.read_json(finished / "training.json"))
         log.info(

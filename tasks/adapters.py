@@ -129,7 +129,7 @@ def _misfit(shape: tuple[int, ...], match: re.Match[str], base: Shapes) -> str |
     wanted = base.get(f"{layer}.weight")
     if wanted is None:
         return "no such layer"
-    side = 1 if parts["into"] else 0
+    side, unit = (1, "inputs") if parts["into"] else (0, "outputs")
     if shape[side] == wanted[side]:
         return None
-    return f"{shape[side]} {('outputs', 'inputs')[side]}, not {wanted[side]}"
+    return f"{shape[side]} {unit}, not {wanted[side]}"

@@ -21,7 +21,7 @@ MOST_ASPECT = 2.5
 def buckets(size: Size, step: int) -> list[Size]:
     """Sizes of about the same area and of other aspects, from wide to tall.
 
-    For each height that is a multiple of the step, the width that comes nearest to the area.
+    For each side that is a multiple of the step, the other that comes nearest to the area.
 
     Args:
         size: the one that the others have the area of; it is a bucket itself.
@@ -34,7 +34,7 @@ def buckets(size: Size, step: int) -> list[Size]:
     for side in range(step, math.isqrt(round(height * width * MOST_ASPECT)) + 1, step):
         other = round(height * width / side / step) * step
         if other and max(side, other) <= MOST_ASPECT * min(side, other):
-            found.add((side, other))
+            found |= {(side, other), (other, side)}
     return sorted(found, key=lambda one: one[0] / one[1])
 
 

@@ -1,13 +1,17 @@
 """A frozen UNet with a LoRA adapter on its attention (Hu et al. 2021, arXiv 2106.09685)."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from peft import LoraConfig, get_peft_model_state_dict
+from safetensors.torch import save_file
 from torch import Tensor
 
+from tasks.adapters import ADAPTER_FILE
 from tasks.params import AdaptLora
 from tasks.records import content_seed
 
@@ -66,4 +70,12 @@ class Adapter:
         }
         said = self.config.to_dict()
         said["target_modules"] = sorted(said["target_modules"])  # a set there, in any order
-        pipeline.save_lora_weights(folder, unet_lora_layers=layers, unet_lora_adapter_metadata=said)
+        config = json.dumps({f"unet.{key}": value for key, value in said.items()}, sort_keys=True)
+
+        def write(tensors: dict[str, Tensor], file: str) -> None:
+            # One entry: safetensors writes several in any order.
+            save_file(tensors, file, metadata={LORA_ADAPTER_METADATA_KEY: config})
+
+        pipeline.save_lora_weights(
+            folder, unet_lora_layers=layers, weight_name=ADAPTER_FILE, save_function=write
+        )

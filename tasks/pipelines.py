@@ -28,18 +28,19 @@ def load_pipeline(
         device: where it will run.
         root: where a relative path of the model starts from.
         adapter: a file of LoRA weights to put on top.
-        scale: the adapter's strength; 0 is the base model.
+        scale: the adapter's strength; at 0 it is left out.
     """
     pipeline = read_pipeline(section.model, getattr(torch, section.dtype), root)
-    if adapter is not None:
+    if adapter is not None and scale:  # added at 0 it would still round
         with _quiet_libraries():
             pipeline.load_lora_weights(
                 adapter.parent,
                 weight_name=adapter.name,
-                adapter_name="domain",
                 local_files_only=True,
             )
-        pipeline.set_adapters("domain", scale)
+            # Added to the base's weights once, not computed beside them at every step.
+            pipeline.fuse_lora(lora_scale=scale)
+            pipeline.unload_lora_weights()
     return pipeline.to(device)
 
 

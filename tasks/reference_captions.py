@@ -15,7 +15,7 @@ from tasks.labelled_sets import some
 from tasks.params import AdaptLora, InputError
 from tasks.records import content_seed
 from tasks.reference_images import ReferenceImage, base_folder
-from tasks.templates import fill, parse, placed
+from tasks.templates import Template, fill, parse, placed
 
 
 def caption_images(
@@ -56,8 +56,7 @@ def list_caption(
     if not classes:
         return ""
     own = {name: parse(place) for name, place in places.items()}
-    text, _ = fill(parse(template), [words[name] for name in classes], placed(classes, own))
-    return text
+    return _sentence(template, [words[name] for name in classes], placed(classes, own))
 
 
 def prior_prompts(section: AdaptLora, words: Sequence[str]) -> list[str]:
@@ -69,8 +68,8 @@ def prior_prompts(section: AdaptLora, words: Sequence[str]) -> list[str]:
     """
     if not section.prior_rows:
         return []
-    template = parse(section.prior_template)
-    return [fill(template, [words[n % len(words)]])[0] for n in range(section.prior_images)]
+    count = section.prior_images
+    return [_sentence(section.prior_template, [words[n % len(words)]]) for n in range(count)]
 
 
 def length_problems(
@@ -95,6 +94,16 @@ def length_problems(
         f"{key}: the text encoder reads {longest} tokens, start and end included; shorten "
         f"{some(long)}"
     ]
+
+
+def _sentence(
+    template: str, words: Sequence[str], places: Mapping[int, Template] | None = None
+) -> str:
+    """The template with the words in its place, as prompts have them; each with its article."""
+    if not parse(template).determiner:
+        template = template.replace("{}", "a {}")
+    text, _ = fill(parse(template), words, places or {})
+    return text
 
 
 def _sidecars(images: Sequence[ReferenceImage], used: Sequence[ReferenceImage]) -> dict[str, str]:
@@ -169,10 +178,12 @@ def _from_json(
         if isinstance(entry, str):
             captions[image.name] = " ".join(entry.split())
             continue
+        if "{}" not in section.template:
+            unfilled = True
+            continue
         strange = [name for name in entry if name not in words]
         unknown += [f"{name!r} ({image.name})" for name in strange]
-        unfilled |= "{}" not in section.template
-        if not strange and not unfilled:
+        if not strange:
             # Prompts name classes in any order, and so should what the adapter learns from.
             mixed = list(entry)
             Random(content_seed("caption", image.name)).shuffle(mixed)

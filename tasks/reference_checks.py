@@ -4,7 +4,7 @@ Everything that `tasks.preflight` asks about ``adapt_lora``. Imports no torch.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,9 @@ from tasks.reference_images import (
     unreadable,
     used_images,
 )
+
+MADE_HERE = Path("models/lora")
+"""What the stage writes."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,9 @@ class Reference:
             "places": dict(self.places) if named else {},
         }
         if self.made_by_graph:
-            file = root / section.captions
-            captions = cache.file(file) if file.is_file() else section.captions
+            file, captions = root / section.captions, section.captions
+            if inside_storybook(captions, root) is None and file.is_file():
+                captions = cache.file(file)
             return {"source": "graph", "captions": captions, **naming}
         files = [image.path for image in self.images]
         return {
@@ -120,27 +124,37 @@ def find_reference(
         return Reference(section, words, places)
     if section.adapter != "train":
         file = find_adapter(section.adapter, root)
+        if _inside(file, root / MADE_HERE):
+            raise InputError(
+                f"adapt_lora.adapter: {section.adapter} is what the stage itself writes, and is "
+                "deleted before it runs; copy it elsewhere"
+            )
         problems = adapter_problems(file, model) if model else []
         if problems:
             raise InputError("\n".join(problems))
         return Reference(section, words, places, adapter=file)
-    _refuse_test_images(params, root)
     if _made_by_graph(params, root):
+        _refuse_test_images(params, [base_folder(section.images, root)], root)
         return Reference(section, words, places, made_by_graph=True)
     found = find_images(section.images, root)
     used = used_images(section, found)
+    _refuse_test_images(params, [image.path for image in used], root)
     captions = caption_images(section, found, words, places, root)
     return Reference(section, words, places, images=used, captions=captions)
 
 
-def _refuse_test_images(params: Params, root: Path) -> None:
-    images, test_set = params.adapt_lora.images, params.evaluate_segmenter.test_set
-    folder = Path(os.path.abspath(base_folder(images, root)))
-    if test_set != "none" and folder.is_relative_to(os.path.abspath(root / test_set)):
+def _refuse_test_images(params: Params, paths: Iterable[Path], root: Path) -> None:
+    test_set = params.evaluate_segmenter.test_set
+    if test_set != "none" and any(_inside(path, root / test_set) for path in paths):
         raise InputError(
-            f"adapt_lora.images: {images} are images of evaluate_segmenter.test_set; the samples "
-            "would be made after what they are measured on: choose others"
+            f"adapt_lora.images: {params.adapt_lora.images} has images of "
+            "evaluate_segmenter.test_set; the samples would be made after what they are measured "
+            "on: choose others"
         )
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    return Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
 
 
 def _made_by_graph(params: Params, root: Path) -> bool:

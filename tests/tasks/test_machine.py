@@ -71,6 +71,16 @@ def test_a_device_of_another_name_is_refused(
     assert gpu_problems(params) == []
 
 
+def test_the_device_of_an_adapter_matters_where_one_is_trained(
+    make_params: Callable[..., Params], tmp_path: Path
+) -> None:
+    device = {"adapt_lora.device": "gpu"}
+    assert machine_problems(make_params(device), tmp_path) == []
+    training = {"adapt_lora.adapter": "train", "adapt_lora.images": "own"}
+    (problem,) = machine_problems(make_params(device | training), tmp_path)
+    assert problem.startswith("adapt_lora.device: must be auto, cpu, cuda or cuda:N, not 'gpu'")
+
+
 @pytest.mark.parametrize(
     ("count", "device", "refused"),
     [(0, "cuda", True), (1, "cuda", False), (1, "cuda:0", False), (1, "cuda:1", True)],

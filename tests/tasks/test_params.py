@@ -142,7 +142,26 @@ RULES: list[tuple[str, Any, str]] = [
     ("expand_prompts__several_share", -0.1, "greater than or equal to 0, not -0.1"),
     ("expand_prompts__max_classes", 1, "greater than or equal to 2, not 1"),
     ("expand_prompts__negative_prompt", None, "valid string, not None"),
-    ("adapt_lora__enabled", True, "False, not True"),
+    ("adapt_lora__adapter", "", "at least 1 character"),
+    ("adapt_lora__adapter", "train", "adapter: train needs images, a folder or a glob, not none"),
+    ("adapt_lora__max_images", 1, "greater than or equal to 2, not 1"),
+    ("adapt_lora__template", "a {} {}", "one line with one {} at most, and no other braces"),
+    ("adapt_lora__template", "a {car}", "one line with one {} at most, and no other braces"),
+    ("adapt_lora__template", " ", "one line with one {} at most"),
+    ("adapt_lora__template", "a {}", "template has a {} for the classes of an image, and captio"),
+    ("adapt_lora__framing", "pad", "'crop' or 'buckets', not 'pad'"),
+    ("adapt_lora__rank", 0, "greater than or equal to 1, not 0"),
+    ("adapt_lora__layers", [], "at least 1 item"),
+    ("adapt_lora__layers", ["self", "temporal"], "'self' or 'cross', not 'temporal'"),
+    ("adapt_lora__layers", ["self", "self"], "each entry stands once; twice: self"),
+    ("adapt_lora__targets", ["to_q", "proj"], "'to_q', 'to_k', 'to_v' or 'to_out.0', not 'proj'"),
+    ("adapt_lora__snr_gamma", 0.0, "greater than 0, not 0.0"),
+    ("adapt_lora__prior_share", 1.0, "less than 1, not 1.0"),
+    ("adapt_lora__prior_share", 0.01, "prior_share 0.01 of a step's 16 images (batch_size x gr"),
+    ("adapt_lora__prior_template", "a car", "must have a {} for the class, not 'a car'"),
+    ("adapt_lora__dtype", "float16", "'float32' or 'bfloat16', not 'float16'"),
+    ("adapt_lora__val_share", 0.0, "greater than 0, not 0.0"),
+    ("adapt_lora__scale", -1.0, "greater than or equal to 0, not -1.0"),
     ("sample_images__model", "", "at least 1 character"),
     ("sample_images__height", 4, "greater than or equal to 8, not 4"),
     ("sample_images__num_inference_steps", 0, "greater than or equal to 1, not 0"),
@@ -232,6 +251,7 @@ def test_a_broken_rule_is_named_with_its_key(
     assert rule in text
     assert text.startswith(f"params.yaml: {key.partition('__')[0]}")
     of_section = ("capture.", "min_area must", "ignore must", "lowest must", "radius must")
+    of_section += ("adapter: train", "template has", "prior_share 0.01")
     if not rule.startswith(of_section):  # rules of the whole section
         assert text.startswith(f"params.yaml: {key.replace('__', '.')}")
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,12 @@ import yaml
 from storybook.vocabulary import STREET_CLASSES
 from tasks import preflight
 from tasks.base_models import read_model
+from tasks.digests import DigestCache, file_digests
 from tasks.label_maps import encode_image, encode_label
 from tasks.labelled_sets import check_pairs
 from tasks.params import InputError, Params
-from tasks.preflight import find_set, mask_problems, prompt_problems, run
+from tasks.preflight import find_set, mask_problems, read_tokenizers, run
+from tasks.prompt_checks import prompt_problems
 from tasks.prompt_sources import Plan, prepare
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +32,7 @@ OUTPUTS = {
     "data/inputs/labelled_set.json",
     "data/inputs/test_set.json",
     "data/inputs/texts.json",
+    "data/inputs/reference.json",
 }
 
 PAGE_NAMES = ("car", "boat", "tree", "house", "bird", "fish", "dog", "flower")
@@ -133,9 +136,9 @@ def test_slow_checks_run_again_only_for_other_content(
     make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
-    for name in ("check_pairs", "prompt_problems", "gpu_problems"):
+    for name in ("check_pairs", "read_tokenizers", "gpu_problems"):
         monkeypatch.setattr(preflight, name, lambda *_, name=name: calls.append(name) or [])
-    slow = ["check_pairs", "check_pairs", "prompt_problems", "gpu_problems"]
+    slow = ["check_pairs", "check_pairs", "read_tokenizers", "gpu_problems"]
     params = make({"evaluate_segmenter.test_set": "own"})
     run(params, root)
     assert calls == slow
@@ -145,6 +148,21 @@ def test_slow_checks_run_again_only_for_other_content(
     assert calls == slow
     run(make({"evaluate_segmenter.test_set": "own", "write_report.seed": 1}), root)
     assert calls == slow * 2
+
+
+def test_other_code_or_another_lexicon_checks_again(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def watched(folder: Path, files: Iterable[Path], cache: DigestCache) -> dict[str, str]:
+        found = file_digests(folder, files, cache)
+        seen.extend(found)
+        return found
+
+    monkeypatch.setattr(preflight, "file_digests", watched)
+    run(make(), root)
+    assert {"preflight.py", "reference_checks.py", "lexicons/builtin.yaml"} <= set(seen)
 
 
 def test_a_failed_check_is_not_remembered_as_passed(make: Make, root: Path) -> None:
@@ -401,8 +419,10 @@ def test_the_shorter_of_two_tokenizers_is_the_limit(make: Make, xl_folder: Path)
     model = read_model(xl_folder)
     # start, a, picture, and, an, oak, end
     fitting = plan_of(make, templates=["a {} and an oak"])
-    assert prompt_problems(fitting, model) == []
-    (problem,) = prompt_problems(plan_of(make, templates=["a {} and an oak dog"]), model)
+    assert prompt_problems(fitting, *read_tokenizers(model)) == []
+    (problem,) = prompt_problems(
+        plan_of(make, templates=["a {} and an oak dog"]), *read_tokenizers(model)
+    )
     assert problem.startswith(
         "expand_prompts.templates: 1 of 1 prompts are too long: the text encoder reads 7 tokens, "
         'start and end included; shorten the templates or phrases of "a picture and an oak dog" (8 '
@@ -417,8 +437,10 @@ def test_tokenizers_that_split_a_prompt_differently_are_told(
     shutil.copytree(model_folder / "tokenizer", xl_folder / "tokenizer_2")
     model = read_model(xl_folder)
     alike = plan_of(make, templates=["a {}"], negative_prompt="house")
-    assert prompt_problems(alike, model) == []
-    (problem,) = prompt_problems(plan_of(make, templates=["a {} by a house"]), model)
+    assert prompt_problems(alike, *read_tokenizers(model)) == []
+    (problem,) = prompt_problems(
+        plan_of(make, templates=["a {} by a house"]), *read_tokenizers(model)
+    )
     assert problem.startswith(
         "sample_images.model: its two tokenizers split 1 of 1 prompts differently, so no column of "
         "attention is the phrase's; choose other words or another model for \"a picture by a hou"

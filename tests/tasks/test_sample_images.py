@@ -1,6 +1,9 @@
+import hashlib
 import logging
+from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import numpy as np
@@ -9,10 +12,12 @@ import torch
 from diffusers import DiffusionPipeline
 
 from tasks import records, sample_images
+from tasks.adapters import ADAPTER_FILE
 from tasks.attention import trace_cross_attention
 from tasks.base_models import read_model
-from tasks.captures import decode_capture
+from tasks.captures import Captured, decode_capture
 from tasks.label_maps import decode
+from tasks.lora_trainer import Job, Trainer
 from tasks.params import InputError, Params, SampleImages, load_params
 from tasks.phrases import phrase_columns
 from tasks.pipelines import load_pipeline
@@ -59,7 +64,7 @@ def rows() -> list[dict]:
 def write_inputs(root: Path, rows: list[dict]) -> None:
     records.write_table(root / "data/prompts.parquet", rows, records.PROMPTS)
     records.write_json(root / "data/inputs/model.json", {"digest": "m"})
-    records.write_json(root / "models/lora/adapter.json", {"enabled": False, "digest": None})
+    records.write_json(root / "models/lora/adapter.json", {"source": "none", "digest": None})
 
 
 def test_file_names_keep_class_names_apart() -> None:
@@ -91,10 +96,85 @@ def test_identity_holds_what_made_the_sample(rows: list[dict]) -> None:
         sample_id(rows[0], params(capture=CAPTURE), "m", None, "cpu"),
         sample_id(rows[0], params(dtype="bfloat16"), "m", None, "cpu"),
         sample_id(rows[0], params(), "n", None, "cpu"),
-        sample_id(rows[0], params(), "m", "adapter", "cpu"),
+        sample_id(rows[0], params(), "m", ("adapter", 1.0), "cpu"),
+        sample_id(rows[0], params(), "m", ("another", 1.0), "cpu"),
+        sample_id(rows[0], params(), "m", ("adapter", 0.5), "cpu"),
         sample_id(rows[0], params(), "m", None, "cuda"),
     }
-    assert len(others | {base}) == 8
+    assert len(others | {base}) == 10
+
+
+def test_identities_stay_what_they_are() -> None:
+    """Those of samples made without an adapter, since there were adapters at all."""
+    capture = {"steps": ["middle"], "resolutions": None, "self_attention": None}
+    section = params(model="m", num_inference_steps=20, capture=capture)
+    row = toy_row("a dog", "dog")
+    assert sample_id(row, section, "m", None, "cpu") == "b054e25fc82ec6ac"
+
+
+def train_toy(folder: Path, root: Path, job: Job) -> str:
+    """Write what adapt_lora leaves, with an adapter that changes much; returns its digest."""
+    trainer = Trainer(job, "cpu", root)
+    for step in range(3):
+        trainer.step(step)
+    trainer.adapter.save(type(trainer.pipeline), folder)
+    digest = hashlib.sha256((folder / ADAPTER_FILE).read_bytes()).hexdigest()
+    records.write_json(folder / "adapter.json", {"source": "trained", "digest": digest})
+    return digest
+
+
+@pytest.mark.parametrize("kind", ["1.x", "2.x", "XL"])
+def test_samples_are_adapted_by_the_scale(
+    kind: str, toy_folders: dict[str, Path], make_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    """At scale 0 the images are the base's; attention is read through the adapter's layers."""
+    train_toy(tmp_path, tmp_path, make_job(kind))
+    capture = {"steps": ["all"], "resolutions": None, "self_attention": None}
+    section = params(model=str(toy_folders[kind]), capture=capture, num_inference_steps=2)
+    row = toy_row("a dog and an oak", "dog")
+
+    def sampled(*adapter: Any) -> tuple[np.ndarray, Captured]:
+        pipeline = load_pipeline(section, "cpu", Path(), *adapter)
+        images, captures = sample_batch(pipeline, section, [row])
+        return images, captures[0]
+
+    base, base_captured = sampled()
+    off, off_captured = sampled(tmp_path / ADAPTER_FILE, 0.0)
+    whole, whole_captured = sampled(tmp_path / ADAPTER_FILE, 1.0)
+    half, _ = sampled(tmp_path / ADAPTER_FILE, 0.5)
+    assert np.array_equal(off, base)
+    assert len({images.tobytes() for images in (base, half, whole)}) == 3
+    for key, value in base_captured.cross.items():
+        assert np.array_equal(value, off_captured.cross[key])
+        assert not np.array_equal(value, whole_captured.cross[key])
+
+
+def test_the_stage_takes_the_adapter_and_names_samples_by_it(
+    toy_folders: dict[str, Path], make_job: Callable[..., Job], tmp_path: Path
+) -> None:
+    whole = load_params(ROOT / "presets/storybook.yaml")
+    capture = {"steps": ["middle"], "resolutions": None, "self_attention": None}
+    section = params(model=str(toy_folders["1.x"]), num_inference_steps=1, capture=capture)
+    row = toy_row("a dog and an oak", "dog")
+    row["classes"] = [row["classes"][0] | {"phrase": "dog", "relation": "plain", "depth": 0,
+                                           "synset": ""}]  # fmt: skip
+    write_inputs(tmp_path, [row])
+
+    def ids(scale: float) -> list[str]:
+        adapted = whole.adapt_lora.model_copy(update={"scale": scale})
+        changed = whole.model_copy(update={"sample_images": section, "adapt_lora": adapted})
+        sample_images.run(changed, tmp_path)
+        return [r["sample_id"] for r in records.read_rows(tmp_path / "data/samples/index.parquet")]
+
+    def shard() -> bytes:
+        return (tmp_path / "data/samples/shards/dog-0000.tar").read_bytes()
+
+    assert ids(1.0) == ids(0.5) == [sample_id(row, section, "m", None, "cpu")]
+    plain = shard()
+    digest = train_toy(tmp_path / "models/lora", tmp_path, make_job())
+    for scale in (1.0, 0.5):
+        assert ids(scale) == [sample_id(row, section, "m", (digest, scale), "cpu")]
+        assert shard() != plain
 
 
 def test_a_sample_does_not_depend_on_its_batch(rows: list[dict]) -> None:
