@@ -8,6 +8,7 @@ from typing import Any, Literal
 from rich.console import Group
 from rich.table import Table
 
+ADAPTATION = Path("metrics/adaptation.json")
 EVALUATION = Path("metrics/evaluation.json")
 REPORT = Path("report/index.html")
 
@@ -33,6 +34,21 @@ def read_evaluation(root: Path = Path()) -> dict[str, Any] | None:
     return evaluation
 
 
+def adaptation_sentence(root: Path = Path()) -> str | None:
+    """What the LoRA adaptation of this run changed; None where nothing was trained."""
+    try:
+        measured: dict[str, Any] = json.loads((root / ADAPTATION).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    if measured["fall"] is None:
+        return None
+    return (
+        f"Adapted to {measured['images']:,} images in {measured['steps']:,} steps: held-out "
+        f"denoising loss {measured['held_out_loss_before']:.4f} before, "
+        f"{measured['held_out_loss_after']:.4f} after, {measured['fall'] * 100:.1f} % less"
+    )
+
+
 def result_rows(evaluation: dict[str, Any]) -> list[Row]:
     """IoU (0..1) by class, then their mean and the ratio of the two means; "-" = not measured."""
     synthetic = evaluation.get("per_class") or {}
@@ -48,8 +64,13 @@ def result_rows(evaluation: dict[str, Any]) -> list[Row]:
     ]
 
 
-def result_view(evaluation: dict[str, Any]) -> Group:
-    """The result for a terminal: what was measured on, the table, what was not measured."""
+def result_view(evaluation: dict[str, Any], adaptation: str | None = None) -> Group:
+    """The result for a terminal: what was measured on, the table, what was not measured.
+
+    Args:
+        evaluation: see `read_evaluation`.
+        adaptation: see `adaptation_sentence`.
+    """
     images, test_set = evaluation["images"], evaluation["test_set"]
     title = f"IoU on {images} labelled images of {test_set}" if images else "No test set"
     table = Table("class")
@@ -59,7 +80,8 @@ def result_view(evaluation: dict[str, Any]) -> Group:
         if row["class"] == "mIoU":
             table.add_section()
         table.add_row(*row.values())
-    return Group(title, table, *evaluation["not_measured"])
+    adapted = [adaptation] if adaptation else []
+    return Group(title, table, *evaluation["not_measured"], *adapted)
 
 
 def stages_markdown(runs: list[StageRun]) -> str:

@@ -30,6 +30,7 @@ from flows.results import (
     REPORT,
     Outcome,
     StageRun,
+    adaptation_sentence,
     read_evaluation,
     result_rows,
     result_view,
@@ -162,7 +163,9 @@ def synthesize(only: str | None = None, upto: str | None = None, force: bool = F
             )
     if "evaluate_segmenter" in stages and (evaluation := read_evaluation()):
         create_table_artifact(
-            result_rows(evaluation), key="synthesize-result", description=f"IoU, {EVALUATION}"
+            result_rows(evaluation),
+            key="synthesize-result",
+            description="\n\n".join(filter(None, [f"IoU, {EVALUATION}", adaptation_sentence()])),
         )
     return Completed(message=f"{len(runs)} stages in {sum(run.seconds for run in runs):.0f} s")
 
@@ -223,7 +226,7 @@ def main(
     console = Console()
     evaluation = read_evaluation()
     if evaluation:
-        console.print(result_view(evaluation))
+        console.print(result_view(evaluation, adaptation_sentence()))
     if REPORT.exists():
         console.print(f"Report: {REPORT.resolve()}", soft_wrap=True)
 

@@ -21,6 +21,7 @@ from tasks.entry import run_stage
 from tasks.label_maps import IGNORE, decode
 from tasks.params import ExtractMasks, FilterMasks, Params
 from tasks.pictures import RGB, data_uri, is_pixel_art, thumbnail
+from tasks.report_adaptation import read_adaptation, seen_pictures
 from tasks.shards import Member, parse_uri
 
 TEMPLATES = Path(__file__).parent / "report_templates"
@@ -78,16 +79,15 @@ def segments(text: str, classes: Sequence[Row]) -> list[Row]:
     return [part for part in parts if part["text"]]
 
 
-def headline(evaluation: Row, training: Row, reference: Row) -> str:
+def headline(evaluation: Row, training: Row, reference: Row, adaptation: Row | None) -> str:
     """The result in a sentence or two."""
-    images = f"{training['images']:,} synthetic images"
+    made = f"trained on {training['images']:,} synthetic images, {seen_pictures(adaptation)}"
     if evaluation["miou"] is None:
         return (
-            f"A segmentation network was trained on {images}, with no real picture and no "
-            "annotation. How well it does on real images was not measured."
+            f"A segmentation network was {made}. How well it does on real images was not measured."
         )
     text = (
-        f"A segmentation network trained on {images}, with no real picture and no annotation, "
+        f"A segmentation network {made}, "
         f"reaches {evaluation['miou']:.3f} mIoU on {evaluation['images']:,} labelled test images"
     )
     if evaluation["ratio"] is None:
@@ -288,6 +288,7 @@ def run(params: Params, root: Path = Path()) -> None:
         records.read_json(root / f"metrics/{name}.json")
         for name in ("filter", "training", "reference_training", "evaluation")
     )
+    adaptation = read_adaptation(params, root)
     prompt_of = {row["prompt_id"]: row for row in prompts}
     chosen = choose_gallery(rows, params.write_report.gallery, params.write_report.seed)
     cards = [
@@ -304,7 +305,8 @@ def run(params: Params, root: Path = Path()) -> None:
         "masks": masks_in_words(params),
         "names": names,
         "colours": colours,
-        "headline": headline(evaluation, training, reference),
+        "headline": headline(evaluation, training, reference, adaptation),
+        "adaptation": adaptation,
         "samples": len(rows),
         "evaluation": evaluation,
         "training": training,

@@ -1,8 +1,16 @@
 import io
+import json
+from pathlib import Path
 
 from rich.console import Console
 
-from flows.results import StageRun, result_rows, result_view, stages_markdown
+from flows.results import (
+    StageRun,
+    adaptation_sentence,
+    result_rows,
+    result_view,
+    stages_markdown,
+)
 
 EVALUATION = {
     "miou": 0.61,
@@ -43,14 +51,29 @@ def test_what_was_not_measured_is_a_dash() -> None:
 
 
 def test_the_view_names_the_test_set_and_the_gaps() -> None:
-    def text(evaluation: dict[str, object]) -> str:
+    def text(evaluation: dict[str, object], adaptation: str | None = None) -> str:
         out = io.StringIO()
-        Console(file=out, width=80).print(result_view(evaluation))
+        Console(file=out, width=80).print(result_view(evaluation, adaptation))
         return out.getvalue()
 
     assert "12 labelled images of data/storybook/test" in text(EVALUATION)
     assert "0.762" in text(EVALUATION)
     assert "no test set" in text(UNMEASURED)
+    assert text(UNMEASURED, "Adapted.").splitlines()[-2:] == ["no test set", "Adapted."]
+
+
+def test_an_adaptation_is_a_sentence(tmp_path: Path) -> None:
+    assert adaptation_sentence(tmp_path) is None
+    path = tmp_path / "metrics/adaptation.json"
+    path.parent.mkdir()
+    keys = ("held_out_loss_before", "held_out_loss_after", "fall", "steps", "images")
+    path.write_text(json.dumps(dict.fromkeys(keys)))
+    assert adaptation_sentence(tmp_path) is None
+    path.write_text(json.dumps(dict(zip(keys, (0.4, 0.1, 0.75, 1000, 72), strict=True))))
+    assert adaptation_sentence(tmp_path) == (
+        "Adapted to 72 images in 1,000 steps: held-out denoising loss 0.4000 before, 0.1000 after, "
+        "75.0 % less"
+    )
 
 
 def test_stages_as_markdown() -> None:

@@ -93,6 +93,9 @@ def test_leaves_logs_times_and_results_on_the_server(house: Path) -> None:
     evaluation = {"miou": 0.5, "reference_miou": 0.8, "ratio": 0.625, "per_class": {"car": 0.5}}
     evaluation |= {"reference_per_class": {"car": 0.8}, "images": 3, "test_set": "t"}
     (house / "metrics/evaluation.json").write_text(json.dumps(evaluation | {"not_measured": []}))
+    adapted = {"held_out_loss_before": 0.4, "held_out_loss_after": 0.3, "fall": 0.25}
+    adapted |= {"steps": 100, "images": 72}
+    (house / "metrics/adaptation.json").write_text(json.dumps(adapted))
     pipeline = (house / "dvc.yaml").read_text().replace("second:", "evaluate_segmenter:")
     (house / "dvc.yaml").write_text(pipeline)
     state = synthesize(return_state=True)
@@ -113,6 +116,8 @@ def test_leaves_logs_times_and_results_on_the_server(house: Path) -> None:
         "synthetic only": "0.625",
         "reference": "-",
     }
+    told = {artifact.key: artifact.description or "" for artifact in artifacts}
+    assert told["synthesize-result"].startswith("IoU, metrics/evaluation.json\n\nAdapted to 72 ")
 
 
 def test_a_refusal_is_not_tried_again_and_ends_with_its_message(

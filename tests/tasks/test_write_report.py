@@ -1,5 +1,6 @@
 """The page: what it says, what it escapes, and what it says when something is missing."""
 
+import hashlib
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -128,14 +129,19 @@ NOTHING: Row = {
 
 def test_the_headline_says_what_was_measured() -> None:
     training, reference = {"images": 1100}, {"images": 1200}
-    assert headline(EVALUATION, training, reference) == (
+    assert headline(EVALUATION, training, reference, None) == (
         "A segmentation network trained on 1,100 synthetic images, with no real picture and no "
         "annotation, reaches 0.700 mIoU on 300 labelled test images: 78 % of what the same network "
         "reaches when it is trained on 1,200 real labelled images."
     )
-    alone = headline(EVALUATION | {"ratio": None}, training, {})
+    alone = headline(EVALUATION | {"ratio": None}, training, {}, None)
     assert alone.endswith("There is no real-trained network to compare it with.")
-    assert headline(NOTHING, training, {}).endswith("on real images was not measured.")
+    given = {"scale": 1.0, "training": None, "record": {}}
+    assert headline(NOTHING, training, {}, given) == (
+        "A segmentation network was trained on 1,100 synthetic images, with no annotation and no "
+        "real picture but those behind a given adapter. How well it does on real images was not "
+        "measured."
+    )
 
 
 def test_result_rows_take_either_side() -> None:
@@ -265,6 +271,7 @@ def root(tmp_path: Path) -> Path:
     records.write_table(tmp_path / "data/prompts.parquet", prompts, records.PROMPTS)
     records.write_table(tmp_path / "data/dataset/index.parquet", dataset, records.DATASET)
     records.write_json(tmp_path / "data/inputs/model.json", {"digest": "0123456789abcdef" * 4})
+    records.write_json(tmp_path / "models/lora/adapter.json", {"source": "none", "digest": None})
     curve = {"curve": [[10, 2.0], [20, 1.0]], "val": [[20, 0.5]]}
     counts = {
         "prompts": 1234,
@@ -374,6 +381,121 @@ def test_class_names_are_escaped_too(make_params: Make, root: Path) -> None:
     text = written(make_params({"expand_prompts.classes": classes}), root)
     assert "<script>x" not in text
     assert len(Page(text).all("script")) == 1
+
+
+def write_adaptation(root: Path, best: int) -> None:
+    """What a training of 20 steps leaves, with the same hostile caption everywhere."""
+    held_out = [[0, 0.4], [10, 0.5], [20, 0.6]] if best == 0 else [[0, 0.4], [10, 0.3], [20, 0.35]]
+    training = {
+        "steps": 20,
+        "best_step": best,
+        "stopped_early": True,
+        "images": 7,
+        "held_out_images": 1,
+        "seconds": 200.0,
+        "parameters": 1234,
+        "curve": [[10, 0.4], [20, 0.3]],
+        "held_out": held_out,
+        "sheets": [HOSTILE],
+    }
+    record = {
+        "source": "trained",
+        "digest": "fedcba9876543210" * 4,
+        "rank": 4,
+        "alpha": 2.0,
+        "layers": ["self", "cross"],
+        "targets": ["to_q", "to_k"],
+        "images": [],
+    }
+    frame = encode_image(np.full((8, 8, 3), 200, np.uint8))
+    path = root / "frames/one.png"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(frame)
+    entry = {"name": "one.png", "digest": hashlib.sha256(frame).hexdigest(), "caption": HOSTILE}
+    record["images"] = [entry, *[{**entry, "name": f"gone{number}.png"} for number in range(7)]]
+    measured = {"held_out_loss_before": 0.4, "held_out_loss_after": 0.3, "fall": 0.25}
+    records.write_json(root / "metrics/adaptation.json", measured)
+    records.write_json(root / "models/lora/adapter.json", record)
+    records.write_json(root / "models/lora/training.json", training)
+    for step, _ in held_out:
+        sheet = root / f"models/lora/sheets/sheet-{step:05d}.png"
+        sheet.parent.mkdir(exist_ok=True)
+        sheet.write_bytes(encode_image(np.full((16, 64, 3), step, np.uint8)))
+
+
+@pytest.fixture
+def adapted(make_params: Make) -> Params:
+    return make_params(
+        {
+            "expand_prompts.classes": ["car", "boat"],
+            "adapt_lora.adapter": "train",
+            "adapt_lora.images": "frames",
+            "sample_images.height": 16,
+            "sample_images.width": 16,
+        }
+    )
+
+
+def test_an_adaptation_is_shown_before_and_after(adapted: Params, root: Path) -> None:
+    write_adaptation(root, best=10)
+    text = written(adapted, root)
+    page = Page(text)
+    words = re.sub(r"\s+", " ", page.words)
+    for expected in (
+        "no annotation and no real picture but 8 unlabelled ones to adapt to, reaches 0.700",
+        "25.0 % less denoising loss on held-out images: 0.4000 before, 0.3000 after",
+        "7 images trained on, 1 held out",
+        "20 steps; kept: the adapter of step 10; stopped early",
+        "Before: the base model held-out loss 0.4000",
+        "After 10 steps, kept held-out loss 0.3000",
+        "After 20 steps held-out loss 0.3500",
+        "The domain 1 of its images",
+        "4, 2; 1,234 parameters",
+        "3.3 minutes, losses and sheets included",
+        "fedcba9876543210…",
+    ):
+        assert expected in words
+    radios = [tag for tag in page.all("input") if tag["type"] == "radio"]
+    assert [(tag["id"], "checked" in tag) for tag in radios] == [
+        ("sheet-10", True),
+        ("sheet-20", False),
+    ]
+    assert [label["for"] for label in page.all("label")] == ["sheet-10", "sheet-20"]
+    alts = [image["alt"] for image in page.all("img")]
+    assert alts.count(f"Base model: {HOSTILE}") == 4
+    assert alts.count(f"After 20 steps: {HOSTILE}") == 4
+    assert alts.count(f"Image of the domain: {HOSTILE}") == 1
+    assert "<script>alert" not in text and len(page.all("script")) == 1
+    losses = [drawing["aria-label"] or "" for drawing in page.all("svg")]
+    assert [label for label in losses if label.startswith("Denoising")] == [
+        "Denoising loss over 20 iterations: training from 0.40 to 0.30; held-out from 0.40 to 0.35."
+    ]
+
+
+def test_an_adaptation_that_did_not_help_says_so(adapted: Params, root: Path) -> None:
+    write_adaptation(root, best=0)
+    page = Page(written(adapted, root))
+    assert "No step had a lower held-out loss than the base model" in page.words
+    checked = [tag["id"] for tag in page.all("input") if "checked" in tag]
+    assert checked == ["sheet-20"]
+
+
+def test_a_given_adapter_is_named(make_params: Make, root: Path) -> None:
+    record = {"source": "<i>mine</i>.safetensors", "digest": "fedcba9876543210" * 4, "base": "b"}
+    records.write_json(root / "models/lora/adapter.json", record)
+    changes = {"expand_prompts.classes": ["car", "boat"], "adapt_lora.scale": 0.0}
+    text = written(make_params(changes), root)
+    words = re.sub(r"\s+", " ", Page(text).words)
+    assert "a given LoRA adapter, <i>mine</i>.safetensors. It was not trained here" in words
+    assert "adapt_lora.scale is 0: this run's samples are made as if there were no adapter" in words
+    assert "with no real picture and no annotation" in words
+    assert "<i>mine" not in text and "Denoising loss" not in words
+
+
+def test_without_an_adapter_there_is_no_such_section(params: Params, root: Path) -> None:
+    page = Page(written(params, root))
+    assert "adaptation" not in {attributes.get("id") for _, attributes in page.tags}
+    assert "#adaptation" not in {link["href"] for link in page.all("a")}
 
 
 def test_without_background_nothing_is_called_so(make_params: Make, root: Path) -> None:
