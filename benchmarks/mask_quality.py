@@ -28,9 +28,9 @@ from tasks.extract_masks import Sampled, batches, class_maps, decide, score_stac
 from tasks.label_maps import IGNORE
 from tasks.mask_methods import combine
 from tasks.params import ExtractMasks, Params, SampleImages, load_params
+from tasks.pipelines import load_pipeline
 from tasks.progress import progress
 from tasks.prompts import expand
-from tasks.pipelines import load_pipeline
 from tasks.sample_images import sample_batch
 
 log = logging.getLogger(__name__)
