@@ -11,14 +11,23 @@ from typing import Annotated
 import cyclopts
 from cyclopts import Parameter
 
-from benchmarks.cells import Changes, committed, run_cells, run_pipeline, with_quick
+from benchmarks.cells import ROOT, Changes, committed, run_cells, run_pipeline, with_quick
 from benchmarks.record import RESULTS, Bar, Row, finish, what_ran
+from tasks.params import load_params
 
 SEEDS = (0, 1, 2)
 ADAPTERS = {"unadapted": "none", "adapted": "train"}
 GAIN = 0.10
 """The bar: ten points of mIoU."""
 QUICK_LORA = {"steps": 4, "eval_interval": 2, "batch_size": 4, "max_images": 12}
+
+
+def preset_for_anywhere(name: str) -> Changes:
+    """A preset whose model and config are found from any root that stages run in."""
+    params = load_params(ROOT / f"presets/{name}.yaml").model_dump()
+    for section, key in (("sample_images", "model"), ("train_segmenter", "config")):
+        params[section][key] = str(ROOT / params[section][key])
+    return params
 
 
 def cell_changes(way: str, seed: int, quick: bool) -> Changes:

@@ -14,7 +14,7 @@ import torch
 from cyclopts import Parameter
 
 from benchmarks.demo import QUICK
-from benchmarks.lora import QUICK_LORA
+from benchmarks.lora import QUICK_LORA, preset_for_anywhere
 from benchmarks.record import RESULTS, Bar, Row, finish, what_ran
 from tasks import adapt_lora, preflight, records
 from tasks.adapters import ADAPTER_FILE
@@ -22,7 +22,7 @@ from tasks.base_models import find_model, read_model
 from tasks.diffusion import Batch, Diffusion, mean_error
 from tasks.encoding import Captioned, encode_examples, encode_texts
 from tasks.lora_batches import TrainingSet
-from tasks.params import AdaptLora, Params, load_params
+from tasks.params import AdaptLora, Params
 from tasks.pipelines import read_pipeline
 from tasks.reference_images import find_images
 
@@ -44,9 +44,7 @@ FALL = 0.2
 
 def read_parameters(quick: bool) -> Params:
     """The preset storybook with an adaptation to the frames."""
-    params = load_params(ROOT / "presets/storybook.yaml").model_dump()
-    for section, key in (("sample_images", "model"), ("train_segmenter", "config")):
-        params[section][key] = str(ROOT / params[section][key])
+    params = preset_for_anywhere("storybook")
     params["adapt_lora"] |= ADAPTATION | (QUICK_LORA if quick else {})
     params["render_storybook"] |= QUICK["render_storybook"]  # not looked at
     return Params.model_validate(params)

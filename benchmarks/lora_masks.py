@@ -16,7 +16,7 @@ import numpy as np
 from cyclopts import Parameter
 
 from benchmarks.demo import QUICK
-from benchmarks.lora import QUICK_LORA
+from benchmarks.lora import QUICK_LORA, preset_for_anywhere
 from benchmarks.mask_quality import Refinable, fill_ignored, sample
 from benchmarks.record import RESULTS, Bar, Row, finish, what_ran
 from storybook.base_model.corpus import to_tensor
@@ -24,9 +24,8 @@ from storybook.base_model.critic import Critic, labelled_images, mean_iou, predi
 from tasks import adapt_lora, preflight, render_storybook
 from tasks.adapters import ADAPTER_FILE
 from tasks.iou import confusion_matrix, iou_per_class
-from tasks.params import Params, load_params
+from tasks.params import Params
 
-ROOT = Path(__file__).parents[1]
 SEEDS = (0,)
 """Of the adapter; the prompts and their noise have 1000 more."""
 CRITIC_TRAINING, CRITIC_TEST = 920, 921
@@ -39,9 +38,7 @@ LOSS = 0.03
 
 def read_preset(domain: str, seed: int, quick: bool) -> Params:
     """The domain's preset with the seed, and the model by its full path."""
-    params = load_params(ROOT / f"presets/{PRESETS[domain]}.yaml").model_dump()
-    for section, key in (("sample_images", "model"), ("train_segmenter", "config")):
-        params[section][key] = str(ROOT / params[section][key])
+    params = preset_for_anywhere(PRESETS[domain])
     params["adapt_lora"]["seed"] = seed
     if quick:
         params["adapt_lora"] |= QUICK_LORA

@@ -22,7 +22,7 @@ from benchmarks.record import RESULTS, Bar, Row, finish, what_ran
 from storybook import page
 from storybook.base_model.corpus import to_tensor
 from storybook.vocabulary import PAGE_CLASSES
-from tasks.params import ExpandPrompts, Params, load_params
+from tasks.params import Params, load_params
 from tasks.pipelines import load_pipeline
 from tasks.progress import progress
 from tasks.prompts import expand
@@ -126,10 +126,7 @@ def main(
     for words, shares in SHARES.items():
         prompts = params.expand_prompts.model_dump() | {"shares": shares, "seed": PROMPTS}
         prompts |= {"images_per_class": per_class, "several_share": 0.0}
-        sections = {
-            "sample_images": sampling,
-            "expand_prompts": ExpandPrompts.model_validate(prompts).model_dump(),
-        }
+        sections = {"sample_images": sampling, "expand_prompts": prompts}
         images, names = sample(Params.model_validate(params.model_dump() | sections))
         found = classify(network, images)
         shown[words] = {
