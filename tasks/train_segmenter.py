@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import cyclopts
+from mmengine.dist import is_main_process
 
 from tasks import records
 from tasks.digests import CACHE_PATH, DigestCache, folder_digest
 from tasks.entry import run_stage
 from tasks.params import InputError, Params
-from tasks.segmentation import build_config, hand_over, train
+from tasks.segmentation import hand_over, train
+from tasks.training_config import build_config
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,11 @@ def run(params: Params, root: Path = Path()) -> None:
     """
     section, folder = params.train_segmenter, root / "data/dataset"
     counts = count_splits(records.read_rows(folder / "index.parquet"))
+    if not counts["val"] and (section.keep == "best" or section.patience):
+        raise InputError(
+            "train_segmenter.keep, train_segmenter.patience: nothing is held out to judge by; set "
+            "filter_masks.val_share above 0, or keep: last and patience: null"
+        )
     train_set, val_set = (
         {"type": "ShardDataset", "folder": str(folder), "split": split, "root": str(root)}
         for split in ("train", "val")
@@ -50,7 +57,7 @@ def run(params: Params, root: Path = Path()) -> None:
         train_set,
         val_set if counts["val"] else None,
         len(params.expand_prompts.classes) + 1,
-        reliability=section.reliability == "weighted",
+        reliability=True,
         root=root,
     )
     cache = DigestCache(root / CACHE_PATH)
@@ -58,6 +65,8 @@ def run(params: Params, root: Path = Path()) -> None:
     cache.save()
     log.info("training on %d synthetic images on %s", counts["train"], cfg.device)
     finished = train(cfg, data, "training", root)
+    if not is_main_process():
+        return
     report = hand_over(finished, root / "models/segmenter")
     records.write_json(root / "metrics/training.json", report)
 

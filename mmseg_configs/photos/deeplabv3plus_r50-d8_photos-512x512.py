@@ -10,7 +10,6 @@ custom_imports = dict(imports=["mmseg_configs.reliability"], allow_failed_import
 
 norm_cfg = dict(type="BN", requires_grad=True)
 model = dict(
-    type="ReliabilityEncoderDecoder",
     data_preprocessor=dict(type="ReliabilityDataPreProcessor", size=(512, 512)),
     pretrained=None,
     backbone=dict(norm_cfg=norm_cfg),
@@ -40,8 +39,6 @@ test_pipeline = [
 
 # The learning rate, the iterations and the batch size are parameters of the run.
 optim_wrapper = dict(
-    type="BFloat16OptimWrapper",
     optimizer=dict(type="SGD", momentum=0.9, weight_decay=0.0001),
 )
 param_scheduler = [dict(type="PolyLR", power=0.9, eta_min=0.0001, by_epoch=False)]
-custom_hooks = [dict(type="ReliabilityHook", warmup=0.1, fade=0.2)]

@@ -10,7 +10,6 @@ custom_imports = dict(imports=["mmseg_configs.reliability"], allow_failed_import
 norm_cfg = dict(type="BN", requires_grad=True)
 data_preprocessor = dict(type="ReliabilityDataPreProcessor", size=(64, 64))
 model = dict(
-    type="ReliabilityEncoderDecoder",
     data_preprocessor=data_preprocessor,
     pretrained=None,
     backbone=dict(
@@ -65,11 +64,9 @@ test_pipeline = [
 # The learning rate, the iterations and the batch size are parameters of the run; a scheduler that
 # names no end goes on to the last iteration.
 optim_wrapper = dict(
-    type="BFloat16OptimWrapper",
     optimizer=dict(type="AdamW", weight_decay=0.01),
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, end=30, by_epoch=False),
     dict(type="PolyLR", power=0.9, eta_min=0, by_epoch=False),
 ]
-custom_hooks = [dict(type="ReliabilityHook", warmup=0.1, fade=0.2)]

@@ -278,7 +278,7 @@ loss = dict(type="ReliabilityCrossEntropy")
 head = dict(type="FCNHead", in_channels=8, channels=8, num_convs=1, concat_input=False,
             num_classes=2, loss_decode=loss)
 model = dict(
-    type="ReliabilityEncoderDecoder",
+    type="EncoderDecoder",
     data_preprocessor=dict(type="ReliabilityDataPreProcessor", size=(16, 16), bgr_to_rgb=True,
                            mean=[128.0] * 3, std=[64.0] * 3),
     backbone=dict(type="ResNet", depth=18, num_stages=1, out_indices=(0,), strides=(1,),
@@ -300,12 +300,11 @@ test_pipeline = [
     dict(type="LoadAnnotations"),
     dict(type="PackSegInputs"),
 ]
-optim_wrapper = dict(type="BFloat16OptimWrapper", optimizer=dict(type="AdamW"))
+optim_wrapper = dict(optimizer=dict(type="AdamW"))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.5, end=2, by_epoch=False),
     dict(type="PolyLR", by_epoch=False),
 ]
-custom_hooks = [dict(type="ReliabilityHook", warmup=0.0, fade=0.5)]
 """
 """A network of some thousand weights for 16x16 pixels, with all the parts of a real one."""
 
@@ -368,6 +367,8 @@ def toy_params(make_params: Callable[..., Params]) -> Callable[..., Params]:
                 "train_segmenter.iterations": 4,
                 "train_segmenter.checkpoint_interval": 2,
                 "train_segmenter.batch_size": 4,
+                "train_segmenter.warmup": 0.0,
+                "train_segmenter.fade": 0.5,
                 **(changes or {}),
             }
         )

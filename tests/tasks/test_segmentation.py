@@ -15,8 +15,9 @@ from mmengine.runner import Runner
 from tasks import segmentation
 from tasks.params import InputError, Params
 from tasks.records import read_json
-from tasks.segmentation import build_config, latest_checkpoint, load_config, mean_curve, train
+from tasks.segmentation import latest_checkpoint, mean_curve, train
 from tasks.segmenter import build_network
+from tasks.training_config import build_config, load_config
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(
@@ -39,7 +40,7 @@ def make_config(make_params: MakeParams, training_root: Path) -> Callable[..., C
     """The config of a training of four iterations on the toy dataset, with some changes."""
 
     def make(reliability: bool = True, **changes: Any) -> Config:
-        changes = {"config": "tiny.py", "iterations": 4, "checkpoint_interval": 2, **changes}
+        changes = {**TOY, **changes}
         section = make_params({f"train_segmenter.{k}": v for k, v in changes.items()})
         train_set, val_set = (
             {
