@@ -499,6 +499,11 @@ class TrainSegmenter(Section):
                 "co_training.classmix_from must not lie before warmup ends, not "
                 f"{self.co_training.classmix_from} and {self.warmup}"
             )
+        if self.checkpoint_interval % self.accumulation:
+            raise ValueError(
+                "checkpoint_interval must be a multiple of accumulation, since a checkpoint keeps "
+                f"no gradients, not {self.checkpoint_interval} and {self.accumulation}"
+            )
         return self
 
     @property

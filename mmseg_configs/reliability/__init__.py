@@ -11,13 +11,18 @@ from mmseg_configs.reliability.losses import GeneralisedCrossEntropy, Reliabilit
 from mmseg_configs.reliability.optimizer import BFloat16OptimWrapper
 from mmseg_configs.reliability.preprocessor import ReliabilityDataPreProcessor
 from mmseg_configs.reliability.segmentor import ReliabilityEncoderDecoder
-from mmseg_configs.reliability.transforms import LoadReliability, PackReliabilityInputs
+from mmseg_configs.reliability.transforms import (
+    LoadLabelMap,
+    LoadReliability,
+    PackReliabilityInputs,
+)
 
 __all__ = [
     "BFloat16OptimWrapper",
     "CoTrainingSegmentor",
     "FolderDataset",
     "GeneralisedCrossEntropy",
+    "LoadLabelMap",
     "LoadReliability",
     "PackReliabilityInputs",
     "ReliabilityCrossEntropy",

@@ -118,7 +118,8 @@ class Counts:
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""
-        return {"pixels": self.pixels, "trusted": self.trusted, "agreed": self.agreed}
+        sums = {"pixels": self.pixels, "trusted": self.trusted, "agreed": self.agreed}
+        return {name: tensor.clone() for name, tensor in sums.items()}
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Go on from a `state`."""

@@ -36,6 +36,7 @@ class _ListedDataset(BaseSegDataset):
             "label_map": None,
             "reduce_zero_label": False,
             "seg_fields": [],
+            "class_count": len(self.metainfo["classes"]),
             **more,
         }
 

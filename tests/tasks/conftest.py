@@ -374,3 +374,31 @@ def toy_params(make_params: Callable[..., Params]) -> Callable[..., Params]:
         )
 
     return make
+
+
+@pytest.fixture
+def make_config(toy_params: Callable[..., Params], training_root: Path) -> Callable[..., Any]:
+    """The config of a training of four iterations on the toy dataset, with some changes."""
+    from tasks.training_config import build_config  # seconds to import, and needed by few tests
+
+    def make(mapped: bool = True, **changes: Any) -> Any:
+        section = toy_params({f"train_segmenter.{k}": v for k, v in changes.items()})
+        train_set, val_set = (
+            {
+                "type": "ShardDataset",
+                "folder": str(training_root / "data/dataset"),
+                "split": split,
+                "root": str(training_root),
+            }
+            for split in ("train", "val")
+        )
+        return build_config(
+            section.train_segmenter,
+            train_set,
+            val_set,
+            3,
+            reliability=mapped,
+            root=training_root,
+        )
+
+    return make

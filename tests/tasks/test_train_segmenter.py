@@ -21,7 +21,15 @@ def test_the_stage_leaves_a_network_and_its_report(
     assert weights["decode_head.conv_seg.weight"].shape == (3, 8, 1, 1)
     report = read_json(training_root / "metrics/training.json")
     assert (report["iterations"], report["images"]) == (4, 12)
-    assert set(report) == {"iterations", "images", "final_loss", "curve", "val", "reliability"}
+    assert set(report) == {
+        "iterations",
+        "images",
+        "final_loss",
+        "curve",
+        "val",
+        "kept",
+        "reliability",
+    }
 
 
 def test_splits_count_kept_samples_and_an_empty_one_is_the_users_error() -> None:
@@ -34,3 +42,16 @@ def test_splits_count_kept_samples_and_an_empty_one_is_the_users_error() -> None
     assert train_segmenter.count_splits(rows) == {"train": 2, "val": 1}
     with pytest.raises(InputError, match="none of 1 samples was kept for training"):
         train_segmenter.count_splits(rows[3:])
+
+
+@pytest.mark.parametrize("changes", [{"keep": "best"}, {"patience": 2}])
+def test_there_must_be_something_to_judge_by(
+    toy_params: Callable[..., Params],
+    training_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, object],
+) -> None:
+    monkeypatch.setattr(train_segmenter, "count_splits", lambda _: {"train": 12, "val": 0})
+    params = toy_params({f"train_segmenter.{key}": value for key, value in changes.items()})
+    with pytest.raises(InputError, match="nothing is held out to judge by"):
+        train_segmenter.run(params, training_root)
