@@ -523,6 +523,9 @@ class EvaluateSegmenter(Section):
 
     test_set: str = Field(min_length=1)
     batch_size: int = Field(ge=1)
+    window: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None
+    flip: bool
+    scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 
 
 class WriteReport(Section):

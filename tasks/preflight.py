@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 
 STORYBOOK = Path("data/storybook")
 STORYBOOK_SETS = ("train", "val", "test")
-MOST_CLASSES_IN_TRAINING = 254
 LEAST_GUIDE = 32
 """Pixels that the shorter side of the guided filter's smaller image must have."""
 PASSED = Path(".maskloom/preflight.json")
@@ -143,7 +142,7 @@ def config_problems(config: str, root: Path) -> list[str]:
 
 
 def mask_problems(params: Params) -> list[str]:
-    """What the masks need and the installation or the training lacks."""
+    """What the masks need and the installation lacks."""
     problems = []
     section = params.extract_masks
     if section.needs_crf and importlib.util.find_spec("pydensecrf") is None:
@@ -158,12 +157,6 @@ def mask_problems(params: Params) -> list[str]:
             f"extract_masks.guided.subsample: {section.guided.subsample} leaves an image of "
             f"{side // section.guided.subsample} pixels to find edges on; at this size at most "
             f"{max(1, side // LEAST_GUIDE)}"
-        )
-    classes = len(params.expand_prompts.classes)
-    if classes > MOST_CLASSES_IN_TRAINING:
-        problems.append(
-            f"expand_prompts.classes: {classes} classes have 16-bit labels, which train_segmenter "
-            f"cannot read yet; it trains with {MOST_CLASSES_IN_TRAINING} at most: leave some out"
         )
     return problems
 

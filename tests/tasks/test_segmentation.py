@@ -12,8 +12,11 @@ from mmengine.config import Config
 from mmengine.runner import ValLoop
 
 from tasks import segmentation
+from tasks.label_maps import encode_image, encode_label
+from tasks.params import Params
 from tasks.records import read_json
 from tasks.segmentation import latest_checkpoint, mean_curve, train
+from tasks.training_config import build_config
 
 MakeConfig = Callable[..., Config]
 
@@ -154,6 +157,31 @@ def test_the_average_is_of_every_step(make_config: MakeConfig, tmp_path: Path) -
     averaged = weights(train(cfg, "data", "training", tmp_path))
     name = "decode_head.conv_seg.weight"
     torch.testing.assert_close(averaged[name], 0.75 * steps[0][name] + 0.25 * steps[1][name])
+
+
+def test_more_than_255_classes_train_and_255_is_one_of_them(
+    toy_params: Callable[..., Params], training_root: Path, tmp_path: Path
+) -> None:
+    """Images that show class 255 alone are learnt and measured as such."""
+    rng = np.random.default_rng(0)
+    names = [f"c{number}" for number in range(300)]
+    label = np.full((16, 16), 255, np.uint16)
+    label[:2] = 65535
+    for number in range(4):
+        image = rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)
+        for folder, data in (("images", encode_image(image)), ("labels", encode_label(label))):
+            path = tmp_path / f"set/{folder}/{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+    labelled = {"type": "FolderDataset", "folder": str(tmp_path / "set"), "classes": names}
+    changes = {"iterations": 12, "learning_rate": 0.1, "checkpoint_interval": 12}
+    section = toy_params({f"train_segmenter.{key}": value for key, value in changes.items()})
+    cfg = build_config(
+        section.train_segmenter, labelled, labelled, 300, reliability=False, root=training_root
+    )
+    report = read_json(train(cfg, "data", "training", tmp_path) / "training.json")
+    assert report["curve"][0][1] > 5 > 0.5 > report["final_loss"]
+    assert report["val"] == [[12, 1.0]]
 
 
 def test_deterministic_mode_is_of_the_training_alone(
