@@ -8,9 +8,8 @@ _base_ = ["mmseg::_base_/models/deeplabv3plus_r50-d8.py"]
 custom_imports = dict(imports=["mmseg_configs.reliability"], allow_failed_imports=False)
 
 norm_cfg = dict(type="BN", requires_grad=True)
-data_preprocessor = dict(type="ReliabilityDataPreProcessor", size=(64, 64))
 model = dict(
-    data_preprocessor=data_preprocessor,
+    data_preprocessor=dict(type="ReliabilityDataPreProcessor", size=(64, 64)),
     pretrained=None,
     backbone=dict(
         depth=18,
@@ -29,6 +28,7 @@ model = dict(
         dilations=(1, 2, 4, 6),
         c1_in_channels=32,
         c1_channels=24,
+        num_classes=9,
         norm_cfg=norm_cfg,
         loss_decode=dict(_delete_=True, type="ReliabilityCrossEntropy"),
     ),
@@ -36,6 +36,7 @@ model = dict(
         in_channels=64,
         in_index=1,
         channels=32,
+        num_classes=9,
         norm_cfg=norm_cfg,
         loss_decode=dict(_delete_=True, type="ReliabilityCrossEntropy", loss_weight=0.4),
     ),
