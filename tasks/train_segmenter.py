@@ -1,6 +1,7 @@
 """Stage ``train_segmenter``: the network, trained on the synthetic dataset and nothing else."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from mmengine.dist import is_main_process
 from tasks import records
 from tasks.digests import CACHE_PATH, DigestCache, folder_digest
 from tasks.entry import run_stage
+from tasks.labelled_sets import some
 from tasks.params import InputError, Params
 from tasks.segmentation import hand_over, train
 from tasks.training_config import build_config
@@ -35,14 +37,32 @@ def count_splits(rows: list[dict[str, Any]]) -> dict[str, int]:
     return counts
 
 
+def check_classes(rows: list[dict[str, Any]], names: Sequence[str]) -> None:
+    """Whether every class has a kept sample to learn it from.
+
+    Raises:
+        InputError: some have none; all are listed.
+    """
+    kept = {each["name"] for row in rows if row["kept"] for each in row["classes"]}
+    empty = [name for name in names if name not in kept]
+    if empty:
+        raise InputError(
+            f"data/dataset: no sample was kept of {len(empty)} classes: {some(empty)}; "
+            "metrics/filter.json says why, loosen filter_masks, sample more, or leave them out of "
+            "expand_prompts.classes"
+        )
+
+
 def run(params: Params, root: Path = Path()) -> None:
     """Train, or continue, and write ``models/segmenter`` and ``metrics/training.json``.
 
     Raises:
-        InputError: no sample was kept, or the config cannot use reliability.
+        InputError: no sample was kept, of all or of a class, or the config cannot use reliability.
     """
     section, folder = params.train_segmenter, root / "data/dataset"
-    counts = count_splits(records.read_rows(folder / "index.parquet"))
+    rows = records.read_rows(folder / "index.parquet")
+    counts = count_splits(rows)
+    check_classes(rows, params.expand_prompts.class_names)
     if not counts["val"] and (section.keep == "best" or section.patience):
         raise InputError(
             "train_segmenter.keep, train_segmenter.patience: nothing is held out to judge by; set "

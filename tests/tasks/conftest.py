@@ -336,8 +336,17 @@ def training_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = Path(f"data/{kind}.tar")
         for row, member in zip(uris, write_shard(root / path, files), strict=True):
             row[kind] = replace(member, path=str(path)).uri
+    colours = ("red", "blue")
     rows = [
-        {"sample_id": str(number), "kept": True, "split": "train" if number < 12 else "val", **row}
+        {
+            "sample_id": str(number),
+            "kept": True,
+            "split": "train" if number < 12 else "val",
+            "classes": [
+                {"name": ("red", "blue")[number % 2], "area": 0.25, "peak": 1, "margin": 1}
+            ],
+            **row,
+        }
         for number, row in enumerate(uris)
     ]
     write_table(root / "data/dataset/index.parquet", rows, DATASET)

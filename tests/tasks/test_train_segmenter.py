@@ -55,3 +55,13 @@ def test_there_must_be_something_to_judge_by(
     params = toy_params({f"train_segmenter.{key}": value for key, value in changes.items()})
     with pytest.raises(InputError, match="nothing is held out to judge by"):
         train_segmenter.run(params, training_root)
+
+
+def test_a_class_without_a_kept_sample_is_named() -> None:
+    def row(kept: bool, *names: str) -> dict[str, object]:
+        return {"kept": kept, "classes": [{"name": name} for name in names]}
+
+    rows = [row(True, "car", "tree"), row(False, "boat")]
+    train_segmenter.check_classes(rows, ["car", "tree"])
+    with pytest.raises(InputError, match=r"no sample was kept of 2 classes: boat, dog; metrics"):
+        train_segmenter.check_classes(rows, ["car", "boat", "tree", "dog"])
