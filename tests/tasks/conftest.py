@@ -336,7 +336,6 @@ def training_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = Path(f"data/{kind}.tar")
         for row, member in zip(uris, write_shard(root / path, files), strict=True):
             row[kind] = replace(member, path=str(path)).uri
-    colours = ("red", "blue")
     rows = [
         {
             "sample_id": str(number),
