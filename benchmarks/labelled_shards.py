@@ -24,7 +24,7 @@ class Sample:
         split: ``train`` or ``val``.
         image: ``uint8 (H, W, 3)``.
         label: ``uint8 (H, W)``.
-        reliability: ``uint8 (H, W)``.
+        reliability: ``uint8 (H, W)``; its complement to 255 is stored as the uncertainty.
     """
 
     name: str
@@ -34,11 +34,12 @@ class Sample:
     reliability: np.ndarray
 
     def files(self) -> dict[str, bytes]:
-        """The three as PNG, by kind."""
+        """All maps as PNG, by kind."""
         return {
             "image": encode_image(self.image),
             "label": encode_label(self.label),
             "reliability": encode_grey(self.reliability),
+            "uncertainty": encode_grey(255 - self.reliability),
         }
 
 

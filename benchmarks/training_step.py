@@ -80,11 +80,13 @@ class LooseFiles(BaseSegDataset):
 
 def write_loose(folder: Path, samples: list[Sample]) -> None:
     """Write each sample's files below ``image``, ``label`` and ``reliability``."""
-    for kind in ("image", "label", "reliability"):
+    kinds = ("image", "label", "reliability")
+    for kind in kinds:
         (folder / kind).mkdir(parents=True)
     for sample in samples:
-        for kind, data in sample.files().items():
-            (folder / kind / f"{sample.name}.png").write_bytes(data)
+        files = sample.files()
+        for kind in kinds:
+            (folder / kind / f"{sample.name}.png").write_bytes(files[kind])
 
 
 def config(root: Path, method: str) -> Config:

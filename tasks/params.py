@@ -396,7 +396,15 @@ class ExtractMasks(Section):
     refine: Literal["none", "guided", "crf"]
     guided: GuidedFilter
     crf: DenseCrf
+    response_scalings: tuple[Annotated[float, Field(gt=0)], ...]
     batch_size: int = Field(ge=1)
+
+    @field_validator("response_scalings")
+    @classmethod
+    def _several(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(value) == 1 or len(set(value)) < len(value):
+            raise ValueError(f"must be none, [], or several different factors, not {list(value)}")
+        return value
 
     @property
     def step(self) -> int | str:
@@ -550,7 +558,7 @@ class Params(Section):
     write_report: WriteReport
 
     @model_validator(mode="after")
-    def _method_finds_its_capture(self) -> "Params":
+    def _methods_find_their_inputs(self) -> "Params":
         capture, masks = self.sample_images.capture, self.extract_masks
         wants = f"extract_masks.method {masks.method} reads"
         problems = []
@@ -568,6 +576,11 @@ class Params(Section):
             problems.append(
                 f"sample_images.capture.self_attention: {wants} it, and null keeps none; give "
                 "{resolution: 32, step: middle}, with a side that the model has"
+            )
+        if self.train_segmenter.reliability == "urn" and not masks.response_scalings:
+            problems.append(
+                "extract_masks.response_scalings: train_segmenter.reliability urn reads how the "
+                "label varies over them, and there are none; give [0.5, 0.7, 1.0, 1.4, 2.0]"
             )
         if problems:
             raise ValueError("\n".join(problems))

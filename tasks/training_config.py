@@ -167,6 +167,10 @@ def use_reliability(cfg: Config, section: TrainSegmenter) -> None:
         cfg.model = ConfigDict(type="CoTrainingSegmentor", segmentor=cfg.model, **knobs)
     else:
         cfg.model.update(type="ReliabilityEncoderDecoder", method=method, **knobs)
+    if method == "urn":
+        for step in cfg.train_pipeline:
+            if step.type == "LoadReliability":
+                step.source = "uncertainty"
     cfg.model.data_preprocessor = preprocessor
     cfg.custom_hooks.append(hook)
 

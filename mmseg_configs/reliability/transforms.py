@@ -1,5 +1,7 @@
 """The label's and the reliability map's way through MMSegmentation's pipeline."""
 
+from typing import Literal
+
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
@@ -32,29 +34,40 @@ class LoadLabelMap(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadReliability(BaseTransform):
-    """Reads the reliability map that belongs to a label map.
+    """Reads the map that says how far a label map can be trusted.
 
-    Required keys: ``reliability_path``, ``gt_seg_map``, ``seg_fields``. Added key:
-    ``gt_reliability``, ``uint8 (H, W)`` with 0..255 meaning 0..1. Its name joins ``seg_fields``:
-    what resizes, crops, flips or rotates the label map then does the same to the reliability. Where
-    rotating uncovers pixels both are 255, and the label is ignored there.
+    Required keys: ``reliability_path`` or ``uncertainty_path``, ``gt_seg_map``, ``seg_fields``.
+    Added key: ``gt_reliability``, ``uint8 (H, W)`` with 0..255 meaning 0..1. Its name joins
+    ``seg_fields``: what resizes, crops, flips or rotates the label map then does the same to the
+    reliability. Where rotating uncovers pixels both are 255, and the label is ignored there.
+
+    Args:
+        source: ``reliability``, or ``uncertainty``, of which it takes the complement to 1.
     """
+
+    def __init__(self, source: Literal["reliability", "uncertainty"] = "reliability") -> None:
+        self.source = source
 
     def transform(self, results: dict) -> dict:
         """Add the map.
 
         Raises:
-            ValueError: it is not 8-bit grey of the label map's size.
+            ValueError: there is none, or it is not 8-bit grey of the label map's size.
         """
-        path = results["reliability_path"]
-        reliability = decode(fileio.get(path))
-        expected = results["gt_seg_map"].shape
-        if reliability.dtype != np.uint8 or reliability.shape != expected:
+        if f"{self.source}_path" not in results:
             raise ValueError(
-                f"{path}: a reliability map must be uint8 {expected} like its label map, not "
-                f"{reliability.dtype} {reliability.shape}"
+                f"{results['seg_map_path']}: this sample has no {self.source} map; the dataset was "
+                "made without, run extract_masks and filter_masks again"
             )
-        results["gt_reliability"] = reliability
+        path = results[f"{self.source}_path"]
+        values = decode(fileio.get(path))
+        expected = results["gt_seg_map"].shape
+        if values.dtype != np.uint8 or values.shape != expected:
+            raise ValueError(
+                f"{path}: the {self.source} map must be uint8 {expected} like its label map, not "
+                f"{values.dtype} {values.shape}"
+            )
+        results["gt_reliability"] = 255 - values if self.source == "uncertainty" else values
         results["seg_fields"].append("gt_reliability")
         return results
 

@@ -332,6 +332,9 @@ def training_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         kind: [(f"{number}.{kind}.png", write_square(number)[at]) for number in range(16)]
         for at, kind in enumerate(("image", "label", "reliability"))
     }
+    members["uncertainty"] = [
+        (name.replace("reliability", "uncertainty"), data) for name, data in members["reliability"]
+    ]
     for kind, files in members.items():
         path = Path(f"data/{kind}.tar")
         for row, member in zip(uris, write_shard(root / path, files), strict=True):
@@ -389,8 +392,9 @@ def make_config(toy_params: Callable[..., Params], training_root: Path) -> Calla
     """The config of a training of four iterations on the toy dataset, with some changes."""
     from tasks.training_config import build_config  # seconds to import, and needed by few tests
 
-    def make(mapped: bool = True, **changes: Any) -> Any:
-        section = toy_params({f"train_segmenter.{k}": v for k, v in changes.items()})
+    def make(mapped: bool = True, others: dict[str, Any] | None = None, **changes: Any) -> Any:
+        mine = {f"train_segmenter.{key}": value for key, value in changes.items()}
+        section = toy_params({**mine, **(others or {})})
         train_set, val_set = (
             {
                 "type": "ShardDataset",

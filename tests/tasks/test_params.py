@@ -208,6 +208,8 @@ RULES: list[tuple[str, Any, str]] = [
     ("train_segmenter__learning_rate", 0.0, "greater than 0, not 0.0"),
     ("train_segmenter__reliability", "beco", "'urn' or 'co_training', not 'beco'"),
     ("train_segmenter__co_training__classmix", 1.0, "less than 1, not 1.0"),
+    ("extract_masks__response_scalings", [1.0], "several different factors, not [1.0]"),
+    ("extract_masks__response_scalings", [2.0, 2.0], "several different factors, not [2.0, 2.0]"),
     ("train_segmenter__ema", 1.0, "less than 1, not 1.0"),
     ("train_segmenter__patience", 0, "greater than or equal to 1, not 0"),
     ("train_segmenter__num_workers", -1, "greater than or equal to 0, not -1"),
@@ -282,6 +284,14 @@ def test_a_recipe_that_contradicts_itself_is_refused(
 ) -> None:
     text = message(tmp_path, **{f"train_segmenter__{key}": value for key, value in changes.items()})
     assert text.startswith("params.yaml: train_segmenter: ") and rule in text
+
+
+def test_urn_needs_response_scalings(tmp_path: Path) -> None:
+    text = message(tmp_path, train_segmenter__reliability="urn")
+    assert text.startswith("params.yaml: extract_masks.response_scalings: train_segmenter.reli")
+    several = {"extract_masks__response_scalings": [0.5, 1.0, 2.0]}
+    section = load(tmp_path, train_segmenter__reliability="urn", **several).train_segmenter
+    assert section.knobs == {"sharpness": 4.0}
 
 
 def test_only_the_chosen_methods_knobs_count(tmp_path: Path) -> None:

@@ -92,7 +92,8 @@ def types(items: list[ConfigDict]) -> list[str]:
 def test_the_files_network_goes_into_the_methods_segmentor(
     make_config: MakeConfig, reliability: str
 ) -> None:
-    cfg = make_config(reliability=reliability)
+    scalings = {"extract_masks.response_scalings": [0.5, 1.0, 2.0]}
+    cfg = make_config(reliability=reliability, others=scalings)
     steps = types(cfg.train_dataloader.dataset.pipeline)
     used = reliability != "none"
     assert steps.count("LoadReliability") == used
@@ -104,6 +105,8 @@ def test_the_files_network_goes_into_the_methods_segmentor(
         assert "data_preprocessor" not in cfg.model.segmentor
         assert cfg.custom_hooks[0]["classmix"] == 0.5
     elif used:
+        sources = [step.get("source") for step in cfg.train_pipeline]
+        assert sources.count("uncertainty") == (reliability == "urn")
         assert (cfg.model.type, cfg.model.method) == ("ReliabilityEncoderDecoder", reliability)
     else:
         assert cfg.model.type == "EncoderDecoder"

@@ -9,7 +9,7 @@ import torch
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 
-from mmseg_configs.reliability import ReliabilityDataPreProcessor
+from mmseg_configs.reliability import LoadReliability, ReliabilityDataPreProcessor
 from tasks.label_maps import encode_grey, encode_image, encode_label
 
 LABEL = np.arange(24, dtype=np.uint8).reshape(4, 6)
@@ -75,6 +75,20 @@ def test_where_rotation_uncovers_pixels_they_are_ignored(tmp_path: Path) -> None
     torch.testing.assert_close(
         sample.gt_reliability.data[~uncovered], sample.gt_sem_seg.data[~uncovered] * 10 / 255
     )
+
+
+def test_trust_is_the_complement_of_uncertainty(tmp_path: Path) -> None:
+    (tmp_path / "uncertainty.png").write_bytes(encode_grey(LABEL * 10))
+    results = {
+        "gt_seg_map": LABEL,
+        "seg_fields": ["gt_seg_map"],
+        "seg_map_path": "label.png",
+        "uncertainty_path": str(tmp_path / "uncertainty.png"),
+    }
+    loaded = LoadReliability(source="uncertainty").transform(dict(results))
+    assert np.array_equal(loaded["gt_reliability"], 255 - LABEL * 10)
+    with pytest.raises(ValueError, match=r"label\.png: this sample has no reliability map"):
+        LoadReliability().transform(results)
 
 
 def test_a_map_of_another_size_is_refused(tmp_path: Path) -> None:
