@@ -22,7 +22,7 @@ from cyclopts import Parameter
 
 from benchmarks.record import RESULTS, Bar, Row, finish, need_crf, what_ran
 from storybook.base_model.corpus import to_tensor
-from storybook.base_model.critic import labelled_pages, mean_iou, predict, train_critic
+from storybook.base_model.critic import labelled_images, mean_iou, predict, train_critic
 from storybook.vocabulary import PAGE_CLASSES
 from tasks.extract_masks import Sampled, batches, class_maps, decide, score_stack
 from tasks.label_maps import IGNORE
@@ -179,7 +179,7 @@ def quality(labels: np.ndarray, seen: torch.Tensor) -> tuple[float, float]:
     ignored = labels == IGNORE
     wrong = (seen.numpy() + 1) % (len(PAGE_CLASSES) + 1)
     filled = torch.from_numpy(np.where(ignored, wrong, labels).astype(np.int64))
-    return mean_iou(filled, seen), float(ignored.mean())
+    return mean_iou(filled, seen, len(PAGE_CLASSES) + 1), float(ignored.mean())
 
 
 class Chosen(NamedTuple):
@@ -256,8 +256,8 @@ def main(
     values = {name: i for i, name in enumerate(params.expand_prompts.class_names, start=1)}
 
     judge = train_critic(critic_steps, CRITIC_TRAINING, images=20 * pages)
-    pixels, truth = labelled_pages(pages, CRITIC_TEST)
-    judge_miou = mean_iou(predict(judge, pixels), truth)
+    pixels, truth = labelled_images(pages, CRITIC_TEST)
+    judge_miou = mean_iou(predict(judge, pixels), truth, len(PAGE_CLASSES) + 1)
     choosing, reporting = (sample(params, per_class, seed) for seed in (CHOOSING, REPORTING))
     seen_choosing, seen_reporting = (
         predict(judge, to_tensor(np.stack([one.image for one in samples])))

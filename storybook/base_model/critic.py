@@ -1,4 +1,4 @@
-"""A small segmenter trained on real page images: the judge of the base model.
+"""A small segmenter trained on drawn images: the judge of the base model and of its adapters.
 
 It measures what the labels know and the base model was never told: whether the prompted thing is
 there, and where.
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from storybook import page
+from storybook import page, street
 from storybook.base_model.corpus import page_scenes, to_tensor
-from storybook.vocabulary import PAGE_CLASSES
+from storybook.vocabulary import CLASS_NAMES
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
 class Critic(nn.Module):
     """A U-Net (Ronneberger et al. 2015), four scales: ``(N, 3, H, W)`` in -1..1 to logits."""
 
-    def __init__(self, widths: tuple[int, ...] = (24, 48, 96, 128)) -> None:
+    def __init__(self, classes: int, widths: tuple[int, ...] = (24, 48, 96, 128)) -> None:
         super().__init__()
         self.down = nn.ModuleList(
             _block(a, b) for a, b in zip((3, *widths[:-1]), widths, strict=True)
@@ -40,7 +40,7 @@ class Critic(nn.Module):
         self.up = nn.ModuleList(
             _block(a + b, a) for a, b in zip(widths[-2::-1], widths[:0:-1], strict=True)
         )
-        self.head = nn.Conv2d(widths[0], len(PAGE_CLASSES) + 1, 1)
+        self.head = nn.Conv2d(widths[0], classes, 1)
 
     def forward(self, images: Tensor) -> Tensor:
         features = []
@@ -55,18 +55,24 @@ class Critic(nn.Module):
         return logits
 
 
-def labelled_pages(count: int, seed: int) -> tuple[Tensor, Tensor]:
+def labelled_images(count: int, seed: int, domain: str = "page") -> tuple[Tensor, Tensor]:
     """``float32 (count, 3, 64, 64)`` in -1..1 and ``int64 (count, 64, 64)``."""
-    pairs = [page.render(scene) for scene in page_scenes(count, seed)]
+    if domain == "page":
+        pairs = [page.render(scene) for scene in page_scenes(count, seed)]
+    else:
+        generators = (np.random.default_rng((seed, index)) for index in range(count))
+        pairs = [street.render(street.sample_street(rng)) for rng in generators]
     images, labels = zip(*pairs, strict=True)
     return to_tensor(np.stack(images)), torch.from_numpy(np.stack(labels)).long()
 
 
-def train_critic(steps: int, seed: int, *, images: int = 6000, batch: int = 32) -> Critic:
-    """Train on real pages with exact labels, with noise and blur so that samples fit in too."""
+def train_critic(
+    steps: int, seed: int, *, domain: str = "page", images: int = 6000, batch: int = 32
+) -> Critic:
+    """Train on drawn images with exact labels, with noise and blur so that samples fit in too."""
     torch.manual_seed(seed)
-    pixels, labels = labelled_pages(images, seed)
-    critic = Critic()
+    pixels, labels = labelled_images(images, seed, domain)
+    critic = Critic(len(CLASS_NAMES[domain]))
     critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
     optimizer = torch.optim.AdamW(critic.parameters(), 3e-3, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps)
@@ -94,9 +100,8 @@ def predict(critic: Critic, images: Tensor) -> Tensor:
     return torch.cat([critic(part).argmax(1) for part in images.split(64)])
 
 
-def mean_iou(predicted: Tensor, truth: Tensor) -> float:
-    """Mean over the nine classes of intersection over union, counted over all pixels."""
-    count = len(PAGE_CLASSES) + 1
+def mean_iou(predicted: Tensor, truth: Tensor, count: int) -> float:
+    """Mean over ``count`` classes of intersection over union, counted over all pixels."""
     confusion = torch.bincount((truth * count + predicted).flatten(), minlength=count**2)
     confusion = confusion.view(count, count).double()
     hit = confusion.diag()

@@ -19,7 +19,7 @@ from PIL import Image
 from torch.nn import functional
 
 from storybook.base_model.corpus import to_tensor
-from storybook.base_model.critic import Critic, labelled_pages, mean_iou, predict, train_critic
+from storybook.base_model.critic import Critic, labelled_images, mean_iou, predict, train_critic
 from storybook.page import article
 from storybook.vocabulary import PAGE_CLASSES, page_class_of
 from tasks.attention import trace_cross_attention
@@ -114,14 +114,14 @@ def main(
     """Measure the share of images that show the prompted class, and the map's overlap with it."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if critic and critic.exists():
-        judge = Critic().eval()
+        judge = Critic(len(PAGE_CLASSES) + 1).eval()
         judge.load_state_dict(torch.load(critic, weights_only=True))
     else:
         judge = train_critic(critic_steps, CRITIC_SEEDS[0])
         if critic:
             torch.save(judge.state_dict(), critic)
-    pixels, labels = labelled_pages(300, CRITIC_SEEDS[1])
-    judge_miou = mean_iou(predict(judge, pixels), labels)
+    pixels, labels = labelled_images(300, CRITIC_SEEDS[1])
+    judge_miou = mean_iou(predict(judge, pixels), labels, len(PAGE_CLASSES) + 1)
 
     pipeline = StableDiffusionPipeline.from_pretrained(
         model, dtype=torch.bfloat16, safety_checker=None

@@ -34,7 +34,7 @@ def test_mean_iou_by_hand() -> None:
     truth = torch.arange(9).repeat(2)
     predicted = truth.clone()
     predicted[0] = 1  # class 0: 1 of 2 hit, IoU 1/2; class 1: 2 hit, 1 false, IoU 2/3
-    assert abs(mean_iou(predicted, truth) - (7 + 1 / 2 + 2 / 3) / 9) < 1e-9
+    assert abs(mean_iou(predicted, truth, 9) - (7 + 1 / 2 + 2 / 3) / 9) < 1e-9
 
 
 def test_only_a_measured_good_small_model_is_published(tmp_path: Path) -> None:

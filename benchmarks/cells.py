@@ -1,0 +1,96 @@
+"""Grids of pipeline runs: each cell in a temporary clone of the committed state.
+
+A finished cell is kept under ``.maskloom/benchmarks``, by commit, so that a measurement that was
+stopped goes on where it was.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.demo import QUICK, change_params
+from benchmarks.record import Row
+
+ROOT = Path(__file__).parents[1]
+STORE = ROOT / ".maskloom/benchmarks"
+
+Changes = dict[str, dict[str, Any]]
+"""Section -> key -> value."""
+
+
+def committed() -> str:
+    """The commit that is measured."""
+    show = ["git", "rev-parse", "HEAD"]
+    return subprocess.run(show, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def with_quick(changes: Changes, quick: bool) -> Changes:
+    """The changes, on top of the smallest parameters where a smoke run is asked for."""
+    merged: Changes = {name: dict(keys) for name, keys in QUICK.items() if quick}
+    for name, keys in changes.items():
+        merged.setdefault(name, {}).update(keys)
+    return merged
+
+
+def run_pipeline(changes: Changes, stage: str, preset: str | None = None) -> dict[str, Any]:
+    """Run the pipeline up to a stage in a clone.
+
+    Args:
+        changes: to ``params.yaml``, or to the preset that is to be used in its place.
+
+    Returns:
+        The content of each ``metrics/<name>.json`` by its name, and ``minutes``.
+
+    Raises:
+        CalledProcessError: a stage failed.
+    """
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="maskloom-cell-") as temporary:
+        folder = Path(temporary) / "maskloom"
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+        if preset is not None:
+            text = (folder / f"presets/{preset}.yaml").read_text(encoding="utf-8")
+            (folder / "params.yaml").write_text(text, encoding="utf-8")
+        change_params(folder, changes)
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        command = [sys.executable, "-m", "dvc", "repro", "--quiet", stage]
+        subprocess.run(command, cwd=folder, env={**os.environ, "PATH": path}, check=True)
+        found = {
+            file.stem: json.loads(file.read_text(encoding="utf-8"))
+            for file in sorted((folder / "metrics").glob("*.json"))
+        }
+    return found | {"minutes": round((time.monotonic() - started) / 60, 1)}
+
+
+def run_cells(name: str, cells: Mapping[str, Callable[[], Row]], *, quick: bool) -> list[Row]:
+    """The rows of all cells, in their order; those that were finished at this commit are kept.
+
+    Args:
+        name: of the benchmark.
+        cells: what makes each row, by a key that tells it from the others.
+        quick: part of the key of what is kept.
+    """
+    path, commit = STORE / f"{name}.ndjson", committed()
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept = [json.loads(line) for line in lines]
+    rows = {
+        item["cell"]: item["row"]
+        for item in kept
+        if item["commit"] == commit and item["quick"] == quick
+    }
+    for key, run in cells.items():
+        if key in rows:
+            continue
+        rows[key] = run()
+        print(rows[key], flush=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            item = {"commit": commit, "quick": quick, "cell": key, "row": rows[key]}
+            file.write(json.dumps(item) + "\n")
+    return [rows[key] for key in cells]
