@@ -9,10 +9,9 @@ Everything is at 240x180 pixels. A finished training is kept under ``.maskloom``
 cell by the commit, so that a measurement that was stopped goes on where it was.
 """
 
-import json
 import statistics
-import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +22,7 @@ from cyclopts import Parameter
 from PIL import Image
 
 from benchmarks.attention_noise import wrong_labels
+from benchmarks.cells import committed, run_cells
 from benchmarks.labelled_shards import Sample, shard_dataset, write_dataset
 from benchmarks.record import RESULTS, Bar, Row, finish, what_ran
 from tasks.iou import confusion_matrix, iou_per_class, mean_iou
@@ -143,14 +143,6 @@ def run_cell(method: str, seed: int, changes: dict[str, Any], most: int | None) 
     }
 
 
-def finished_cells(path: Path, commit: str) -> list[Row]:
-    """The cells that were run at a commit."""
-    if not path.exists():
-        return []
-    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return [cell["row"] for cell in found if cell["commit"] == commit]
-
-
 def summarise(rows: list[Row]) -> tuple[list[Row], float]:
     """A row per method, and the share of the gap that co-training recovers."""
     values = {
@@ -181,23 +173,14 @@ def main(
     """Compare the ways to train on doubtful labels, on CamVid with labels that are made wrong."""
     if not CAMVID.is_dir():
         raise SystemExit("CamVid is not there: it belongs in ../shared/data/camvid")
-    show = ["git", "rev-parse", "HEAD"]
-    commit = subprocess.run(
-        show, cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout.strip()
-    path = STORE / ("quick.ndjson" if quick else "cells.ndjson")
     changes = {"iterations": 2, "batch_size": 2, "checkpoint_interval": 2} if quick else {}
-    rows = finished_cells(path, commit)
     seeds = SEEDS[:1] if quick else SEEDS
-    for seed in seeds:
-        for method in METHODS:
-            if any((row["method"], row["seed"]) == (method, seed) for row in rows):
-                continue
-            rows.append(run_cell(method, seed, changes, 4 if quick else None))
-            print(rows[-1], flush=True)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"commit": commit, "row": rows[-1]}) + "\n")
+    cells = {
+        f"{method}, {seed}": partial(run_cell, method, seed, changes, 4 if quick else None)
+        for seed in seeds
+        for method in METHODS
+    }
+    rows = run_cells("reliability_camvid", cells, quick=quick)
     table, recovered = summarise(rows)
     right = statistics.mean(float(row["labels right"]) for row in rows if row["method"] == "none")
     bars = [
@@ -208,7 +191,7 @@ def main(
         )
     ]
     ran = what_ran(
-        commit=commit[:12],
+        commit=committed()[:12],
         seeds=", ".join(map(str, seeds)),
         rounds=1,
         iterations=changes.get("iterations", RECIPE["iterations"]),

@@ -22,11 +22,10 @@ import psutil
 import torch
 from cyclopts import Parameter
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
+from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
-from mmseg.datasets import BaseSegDataset
-from mmseg.registry import DATASETS
 
 from benchmarks.labelled_shards import Sample, shard_dataset, write_dataset
 from benchmarks.record import RESULTS, Bar, Row, finish, what_ran
@@ -60,7 +59,7 @@ def render(count: int) -> Iterator[Sample]:
 
 
 @DATASETS.register_module()
-class LooseFiles(BaseSegDataset):
+class LooseFiles(BaseDataset):
     """The same samples as single files, read by MMEngine's own backend."""
 
     def load_data_list(self) -> list[dict[str, Any]]:

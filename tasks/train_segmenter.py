@@ -1,5 +1,6 @@
 """Stage ``train_segmenter``: the network, trained on the synthetic dataset and nothing else."""
 
+import csv
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,8 +54,20 @@ def check_classes(rows: list[dict[str, Any]], names: Sequence[str]) -> None:
         )
 
 
+def write_curves(path: Path, report: dict[str, Any]) -> None:
+    """Loss and held-out mIoU as CSV for ``dvc plots``; the mIoU is empty between validations."""
+    validated = dict(report["val"])
+    losses = dict(report["curve"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["iteration", "loss", "miou"])
+        for iteration in sorted(validated | losses):
+            writer.writerow([iteration, losses.get(iteration), validated.get(iteration)])
+
+
 def run(params: Params, root: Path = Path()) -> None:
-    """Train, or continue, and write ``models/segmenter`` and ``metrics/training.json``.
+    """Train, or continue; write ``models/segmenter``, ``metrics/training.json`` and the curves.
 
     Raises:
         InputError: no sample was kept, of all or of a class, or the config cannot use reliability.
@@ -89,6 +102,7 @@ def run(params: Params, root: Path = Path()) -> None:
         return
     report = hand_over(finished, root / "models/segmenter")
     records.write_json(root / "metrics/training.json", report)
+    write_curves(root / "plots/training.csv", report)
 
 
 def main() -> None:

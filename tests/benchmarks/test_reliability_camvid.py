@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import reliability_camvid
+from benchmarks import cells, reliability_camvid
 from benchmarks.labelled_shards import shard_dataset
 from benchmarks.reliability_camvid import (
     CAMVID,
@@ -91,6 +91,7 @@ def test_a_quick_measurement_runs_and_a_stopped_one_goes_on(
             return run_cell(method, seed, changes, most)
         return row(method, seed, 0.5)
 
+    monkeypatch.setattr(cells, "STORE", tmp_path / "cells")
     monkeypatch.setattr(reliability_camvid, "STORE", tmp_path)
     monkeypatch.setattr(reliability_camvid, "run_cell", cell)
     with pytest.raises(KeyboardInterrupt):

@@ -21,6 +21,16 @@ def test_the_stage_leaves_a_network_and_its_report(
     assert weights["decode_head.conv_seg.weight"].shape == (3, 8, 1, 1)
     report = read_json(training_root / "metrics/training.json")
     assert (report["iterations"], report["images"]) == (4, 12)
+    curves = (training_root / "plots/training.csv").read_text().splitlines()
+    losses = [loss for _, loss in report["curve"]]
+    (_, first), (_, last) = report["val"]
+    assert curves[0] == "iteration,loss,miou"
+    assert curves[1:] == [
+        f"1,{losses[0]},",
+        f"2,{losses[1]},{first}",
+        f"3,{losses[2]},",
+        f"4,{losses[3]},{last}",
+    ]
     assert set(report) == {
         "iterations",
         "images",
