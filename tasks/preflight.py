@@ -40,7 +40,6 @@ from tasks.reference_checks import find_reference
 
 log = logging.getLogger(__name__)
 
-MOST_LABELS_IN_TRAINING = 255
 LEAST_GUIDE = 32
 """Pixels that the shorter side of the guided filter's smaller image must have."""
 PASSED = Path(".maskloom/preflight.json")
@@ -145,7 +144,7 @@ def config_problems(config: str, root: Path) -> list[str]:
 
 
 def mask_problems(params: Params) -> list[str]:
-    """What the masks need and the installation or the training lacks."""
+    """What the masks need and the installation lacks."""
     problems = []
     section = params.extract_masks
     if section.needs_crf and importlib.util.find_spec("pydensecrf") is None:
@@ -160,13 +159,6 @@ def mask_problems(params: Params) -> list[str]:
             f"extract_masks.guided.subsample: {section.guided.subsample} leaves an image of "
             f"{side // section.guided.subsample} pixels to find edges on; at this size at most "
             f"{max(1, side // LEAST_GUIDE)}"
-        )
-    surplus = len(params.expand_prompts.label_names) - MOST_LABELS_IN_TRAINING
-    if surplus > 0:
-        classes = len(params.expand_prompts.classes)
-        problems.append(
-            f"expand_prompts.classes: {classes} classes have 16-bit labels, which train_segmenter "
-            f"cannot read yet; it trains with {classes - surplus} at most: leave some out"
         )
     return problems
 

@@ -491,20 +491,6 @@ def test_the_dense_crf_is_asked_for_where_it_is_not_installed(
     assert mask_problems(make_params(changes)) == []
 
 
-def test_more_classes_than_the_training_reads_are_refused(
-    make_params: Callable[..., Params],
-) -> None:
-    classes = [{"name": f"c{i}", "phrases": [f"c{i}"]} for i in range(255)]
-    assert mask_problems(make_params({"expand_prompts.classes": classes[:254]})) == []
-    (problem,) = mask_problems(make_params({"expand_prompts.classes": classes}))
-    assert problem == (
-        "expand_prompts.classes: 255 classes have 16-bit labels, which train_segmenter cannot read "
-        "yet; it trains with 254 at most: leave some out"
-    )
-    scene = {"expand_prompts.background": "none", "expand_prompts.classes": classes}
-    assert mask_problems(make_params(scene)) == []
-
-
 def test_the_guided_filter_needs_pixels(make_params: Callable[..., Params]) -> None:
     changes = {"extract_masks.guided.subsample": 3}
     (problem,) = mask_problems(make_params(changes))

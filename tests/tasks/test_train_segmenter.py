@@ -21,7 +21,25 @@ def test_the_stage_leaves_a_network_and_its_report(
     assert weights["decode_head.conv_seg.weight"].shape == (3, 8, 1, 1)
     report = read_json(training_root / "metrics/training.json")
     assert (report["iterations"], report["images"]) == (4, 12)
-    assert set(report) == {"iterations", "images", "final_loss", "curve", "val", "reliability"}
+    curves = (training_root / "plots/training.csv").read_text().splitlines()
+    losses = [loss for _, loss in report["curve"]]
+    (_, first), (_, last) = report["val"]
+    assert curves[0] == "iteration,loss,miou"
+    assert curves[1:] == [
+        f"1,{losses[0]},",
+        f"2,{losses[1]},{first}",
+        f"3,{losses[2]},",
+        f"4,{losses[3]},{last}",
+    ]
+    assert set(report) == {
+        "iterations",
+        "images",
+        "final_loss",
+        "curve",
+        "val",
+        "kept",
+        "reliability",
+    }
 
 
 def test_splits_count_kept_samples_and_an_empty_one_is_the_users_error() -> None:
@@ -34,3 +52,26 @@ def test_splits_count_kept_samples_and_an_empty_one_is_the_users_error() -> None
     assert train_segmenter.count_splits(rows) == {"train": 2, "val": 1}
     with pytest.raises(InputError, match="none of 1 samples was kept for training"):
         train_segmenter.count_splits(rows[3:])
+
+
+@pytest.mark.parametrize("changes", [{"keep": "best"}, {"patience": 2}])
+def test_there_must_be_something_to_judge_by(
+    toy_params: Callable[..., Params],
+    training_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, object],
+) -> None:
+    monkeypatch.setattr(train_segmenter, "count_splits", lambda _: {"train": 12, "val": 0})
+    params = toy_params({f"train_segmenter.{key}": value for key, value in changes.items()})
+    with pytest.raises(InputError, match="nothing is held out to judge by"):
+        train_segmenter.run(params, training_root)
+
+
+def test_a_class_without_a_kept_sample_is_named() -> None:
+    def row(kept: bool, *names: str) -> dict[str, object]:
+        return {"kept": kept, "classes": [{"name": name} for name in names]}
+
+    rows = [row(True, "car", "tree"), row(False, "boat")]
+    train_segmenter.check_classes(rows, ["car", "tree"])
+    with pytest.raises(InputError, match=r"no sample was kept of 2 classes: boat, dog; metrics"):
+        train_segmenter.check_classes(rows, ["car", "boat", "tree", "dog"])
