@@ -615,6 +615,7 @@ class TrainSegmenter(Section):
     """The network's recipe, the same for the synthetic training and the reference."""
 
     config: str = Field(min_length=1)
+    init_from: str = Field(min_length=1)
     iterations: int = Field(ge=1)
     batch_size: int = Field(ge=2)
     accumulation: int = Field(ge=1)

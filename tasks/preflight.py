@@ -20,8 +20,10 @@ from storybook.vocabulary import CLASS_NAMES
 from tasks import prompt_checks, records
 from tasks.adapters import base_problem
 from tasks.base_models import PIPELINES, BaseModel, find_model, model_files, read_model
+from tasks.checkpoints import find_initial
 from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests, write_atomically
 from tasks.entry import run_stage
+from tasks.initial_checks import check_initial, initial_record
 from tasks.labelled_sets import (
     STORYBOOK,
     STORYBOOK_SETS,
@@ -219,7 +221,9 @@ def run(params: Params, root: Path = Path()) -> None:
             "what it has learnt: choose another folder, or none"
         )
     reference = _attempt(problems, find_reference, params, plan, model, root)
-    problems += config_problems(params.train_segmenter.config, root)
+    start = _attempt(problems, find_initial, params.train_segmenter.init_from, root)
+    no_config = config_problems(params.train_segmenter.config, root)
+    problems += no_config
     problems += mask_problems(params)
     problems += machine_problems(params, root)
 
@@ -232,6 +236,7 @@ def run(params: Params, root: Path = Path()) -> None:
         for name, key in keys.items():
             inputs[name] = set_record(params, key, sets[name] or [], cache, root)
         inputs["texts"] = texts_record(params, cache, root)
+        inputs["init_from"] = initial_record(start, cache)
         if reference:
             inputs["reference"] = reference.record(cache, root)
             if reference.adapter:
@@ -240,8 +245,10 @@ def run(params: Params, root: Path = Path()) -> None:
         here = Path(__file__).parent
         files_here = sorted([*here.glob("*.py"), *here.glob("lexicons/*.yaml")])
         code = combine(file_digests(here, files_here, cache))
+        configs = sorted((root / "mmseg_configs").rglob("*.py"))
+        networks = combine(file_digests(root, configs, cache))
         cache.save()
-        fingerprint = records.content_id(code, params.model_dump(), inputs, gpu_facts())
+        fingerprint = records.content_id(code, networks, params.model_dump(), inputs, gpu_facts())
     if fingerprint is None or _passed(root / PASSED) != fingerprint:
         for name, key in keys.items():
             pairs = sets[name] or []
@@ -254,6 +261,8 @@ def run(params: Params, root: Path = Path()) -> None:
             problems += prompt_checks.prompt_problems(plan, *encoders)
         if encoders and reference:
             problems += reference.slow_problems(*encoders)
+        if start and not no_config:
+            _attempt(problems, check_initial, start, params, root)
         problems += gpu_problems(params)
     if problems:
         raise InputError("\n".join(problems))

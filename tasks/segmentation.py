@@ -29,6 +29,7 @@ from torch import nn
 from mmseg_configs.reliability import ReliabilityHook
 from tasks import records
 from tasks.digests import combine
+from tasks.initial_weights import InitialWeights, InitialWeightsHook
 from tasks.params import InputError
 from tasks.progress import progress
 from tasks.training_config import CURVE_POINTS
@@ -40,6 +41,8 @@ STORE = Path(".maskloom/training")
 """Where trainings live, from the repository root."""
 CODE = (
     "mmseg_configs/reliability/*.py",
+    "tasks/checkpoints.py",
+    "tasks/initial_weights.py",
     "tasks/segmentation.py",
     "tasks/training_config.py",
     "tasks/training_hooks.py",
@@ -50,19 +53,21 @@ _trainings = itertools.count()
 """MMEngine keeps what it logs by the experiment's name: each training in a process has its own."""
 
 
-def fingerprint(cfg: Config, data: str, root: Path) -> str:
-    """The name of a training: a hash of its config, data, code and PyTorch version.
+def fingerprint(cfg: Config, data: str, root: Path, start: InitialWeights | None) -> str:
+    """The name of a training: a hash of its config, data, start, code and PyTorch version.
 
     Args:
         cfg: see `tasks.training_config.build_config`.
         data: digest of the data that is trained on and validated with.
         root: the repository root.
+        start: the weights that it starts from; None: random ones.
     """
     here = Path(__file__).parents[1]
     files = [path for pattern in CODE for path in sorted(here.glob(pattern))]
     code = combine({path.name: records.content_id(path.read_text()) for path in files})
     said = json.dumps(cfg.to_dict(), sort_keys=True).replace(str(root.resolve()), "")
-    return records.content_id("training", said, data, code, torch.__version__)
+    digest = start.digest if start else None
+    return records.content_id("training", said, data, digest, code, torch.__version__)
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -86,7 +91,9 @@ class _DeviceRunner(Runner):
         """Write nothing: the config is kept with the finished training."""
 
 
-def train(cfg: Config, data: str, what: str, root: Path) -> Path:
+def train(
+    cfg: Config, data: str, what: str, root: Path, start: InitialWeights | None = None
+) -> Path:
     """Train, or continue or take over the same training from the store.
 
     Under ``torchrun`` each process takes its part of every batch; the first one writes.
@@ -96,12 +103,16 @@ def train(cfg: Config, data: str, what: str, root: Path) -> Path:
         data: see `fingerprint`.
         what: what to call it in the progress bar.
         root: the repository root.
+        start: see `fingerprint`.
 
     Returns:
         A folder with ``weights.pth`` (a plain state dict on the CPU), ``config.py`` and
         ``training.json`` (see `summary`).
+
+    Raises:
+        InputError: ``start`` does not fit, or the batch cannot be shared by the processes.
     """
-    name = fingerprint(cfg, data, root)
+    name = fingerprint(cfg, data, root, start)
     work = root / STORE / name
     finished = work / "finished"
     if finished.is_dir():
@@ -110,6 +121,8 @@ def train(cfg: Config, data: str, what: str, root: Path) -> Path:
     checkpoint = latest_checkpoint(work)
     with _repeatable(cfg.randomness.deterministic):
         runner = build_runner(cfg, work, f"{name}-{next(_trainings)}", checkpoint)
+        if start:
+            runner.register_hook(InitialWeightsHook(start))
         begin = int(checkpoint.stem[5:]) if checkpoint else 0
         if begin:
             log.info("%s: continues from iteration %d of %d", what, begin, runner.max_iters)
@@ -193,12 +206,19 @@ def _repeatable(deterministic: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def hand_over(finished: Path, folder: Path) -> dict[str, Any]:
-    """Copy a finished training's ``config.py`` and ``weights.pth``; returns its report."""
+def hand_over(finished: Path, folder: Path, names: Sequence[str]) -> dict[str, Any]:
+    """Copy a finished training's ``config.py`` and ``weights.pth``; returns its report.
+
+    Args:
+        finished: what `train` returned.
+        folder: is replaced.
+        names: of the classes by label value; they go into ``classes.json``.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for name in ("config.py", "weights.pth"):
         shutil.copyfile(finished / name, folder / name)
+    records.write_json(folder / "classes.json", list(names))
     report: dict[str, Any] = records.read_json(finished / "training.json")
     return report
 
@@ -210,11 +230,13 @@ def summary(runner: Runner) -> dict[str, Any]:
         ``iterations``; ``images``, the size of the training set; ``final_loss``, the mean over the
         last tenth; ``curve``, the loss as [iteration, mean since the point before]; ``val``, mIoU
         (0..1) on the validation images as [iteration, mIoU]; ``kept``, the iteration of the weights
-        that are kept; ``reliability``, where it was used, the rows of `ReliabilityHook`.
+        that are kept; ``reliability``, where it was used, the rows of `ReliabilityHook`;
+        ``init_from``, where it started from given weights, see `load_initial`.
     """
     losses = runner.message_hub.log_scalars["train/loss"].data[0]
     watching = find_hook(runner, ValidationHook)
     reliability = find_hook(runner, ReliabilityHook)
+    initial = find_hook(runner, InitialWeightsHook)
     result = {
         "iterations": runner.iter,
         "images": len(runner.train_dataloader.dataset),
@@ -225,6 +247,8 @@ def summary(runner: Runner) -> dict[str, Any]:
     }
     if reliability:
         result["reliability"] = reliability.history
+    if initial:
+        result["init_from"] = initial.report
     return result
 
 

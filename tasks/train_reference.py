@@ -67,7 +67,7 @@ def run(params: Params, root: Path = Path()) -> None:
     finished = train(cfg, data, "training the reference", root)
     if not is_main_process():
         return
-    report = hand_over(finished, out)
+    report = hand_over(finished, out, classes)
     records.write_json(metrics, {"trained": True, **report})
 
 

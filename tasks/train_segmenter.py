@@ -10,8 +10,10 @@ import cyclopts
 from mmengine.dist import is_main_process
 
 from tasks import records
+from tasks.checkpoints import find_initial
 from tasks.digests import CACHE_PATH, DigestCache, folder_digest
 from tasks.entry import run_stage
+from tasks.initial_weights import InitialWeights
 from tasks.labelled_sets import some
 from tasks.params import InputError, Params
 from tasks.segmentation import hand_over, train
@@ -70,7 +72,8 @@ def run(params: Params, root: Path = Path()) -> None:
     """Train, or continue; write ``models/segmenter``, ``metrics/training.json`` and the curves.
 
     Raises:
-        InputError: no sample was kept, of all or of a class, or the config cannot use reliability.
+        InputError: no sample was kept, of all or of a class, the config cannot use reliability, or
+            the initial weights do not fit it.
     """
     section, folder = params.train_segmenter, root / "data/dataset"
     rows = records.read_rows(folder / "index.parquet")
@@ -95,12 +98,14 @@ def run(params: Params, root: Path = Path()) -> None:
     )
     cache = DigestCache(root / CACHE_PATH)
     data = folder_digest(folder, cache)
+    path = find_initial(section.init_from, root)
+    start = InitialWeights(path, cache.file(path)) if path else None
     cache.save()
     log.info("training on %d synthetic images on %s", counts["train"], cfg.device)
-    finished = train(cfg, data, "training", root)
+    finished = train(cfg, data, "training", root, start)
     if not is_main_process():
         return
-    report = hand_over(finished, root / "models/segmenter")
+    report = hand_over(finished, root / "models/segmenter", params.expand_prompts.label_names)
     records.write_json(root / "metrics/training.json", report)
     write_curves(root / "plots/training.csv", report)
 
