@@ -29,8 +29,9 @@ log = logging.getLogger(__name__)
 
 MAX_GRADIENT_NORM = 1.0
 EXPLICIT_POSITIONS = 1024
-"""Latent positions up to which attention is written out on a CPU."""
-SHEET_CAPTIONS, SHEET_SEEDS = 4, 4
+"""Latent positions up to which attention may be written out."""
+SHEET_CAPTIONS, SHEET_SEEDS = 3, 4
+"""Rows and columns of a sheet; the captions are those that most images have."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,20 @@ def learning_rate(section: AdaptLora, step: int) -> float:
     """The rate of a step counted from 0: up a line while warming up, down a cosine over all."""
     warm = min(1.0, (step + 1) / max(1, section.warmup))
     return section.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * step / section.steps))
+
+
+def writes_attention_out(dtype: str, device: str, positions: int) -> bool:
+    """Whether plain matrix products train faster than PyTorch's fused attention.
+
+    In bfloat16 on a CPU the fused one's backward pass is slow. From some size on the products need
+    more memory than that is worth.
+
+    Args:
+        dtype: of the network.
+        device: where it is trained.
+        positions: of the latents.
+    """
+    return device == "cpu" and dtype == "bfloat16" and positions <= EXPLICIT_POSITIONS
 
 
 class Trainer:
@@ -88,9 +103,8 @@ class Trainer:
             pipeline.vae, [*train, *held_out], section, job.size, model.pixel_step, device
         )
         unet.to(device)
-        latent_positions = job.size[0] * job.size[1] // model.vae_factor**2
-        if device == "cpu" and latent_positions <= EXPLICIT_POSITIONS:
-            # PyTorch's fused attention takes twice the time of this there, for its backward pass.
+        positions = job.size[0] * job.size[1] // model.vae_factor**2
+        if writes_attention_out(section.dtype, device, positions):
             unet.set_attn_processor(AttnProcessor())
         prior = []
         if prompts:

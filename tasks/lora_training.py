@@ -141,8 +141,9 @@ def train(job: Job, device: str, root: Path = Path()) -> Path:
     records.write_json(partial / "training.json", summary(trainer, state))
     shutil.copytree(work / "sheets", partial / "sheets")
     partial.rename(finished)
-    (work / CHECKPOINT).unlink()
     shutil.rmtree(work / "sheets")
+    for leftover in work.glob(f"{CHECKPOINT}*"):
+        leftover.unlink()
     return finished
 
 
@@ -196,7 +197,7 @@ def _write_checkpoint(trainer: Trainer, state: State, path: Path) -> None:
     """Replace the checkpoint as a whole; it is on the disk when this returns."""
     partial = path.with_name(f"{path.name}.partial")
     content = {
-        "state": {key: value for key, value in asdict(state).items()},
+        "state": asdict(state),
         "adapter": trainer.adapter.state(),
         "optimizer": trainer.optimizer.state_dict(),
     }

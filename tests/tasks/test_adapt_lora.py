@@ -28,7 +28,8 @@ def quick_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
 def root(tmp_path: Path) -> Path:
     """A repository root with five images and what preflight writes."""
     write_json(tmp_path / "data/inputs/model.json", {"digest": "b" * 64})
-    write_json(tmp_path / "data/inputs/reference.json", {"words": {"dog": "dog", "tree": "oak"}})
+    reference = {"words": {"dog": "dog", "tree": "oak"}, "places": {"tree": "by an {}"}}
+    write_json(tmp_path / "data/inputs/reference.json", reference)
     (tmp_path / "own").mkdir()
     for number in range(5):
         pixels = np.full((64, 64, 3), 40 * number, np.uint8)
@@ -116,7 +117,7 @@ def test_class_lists_become_captions_by_the_runs_words(make: Make, root: Path) -
     (root / "lists.json").write_text(json.dumps(lists))
     adapt_lora.run(make(captions="lists.json", template="a {}", steps=1), root)
     images = read_json(root / "models/lora/adapter.json")["images"]
-    captions = ["", "a dog", "a dog and an oak", "", "a dog"]
+    captions = ["", "a dog", "a dog by an oak", "", "a dog"]
     assert [image["caption"] for image in images] == captions
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
+from diffusers.models.attention_processor import AttnProcessor
 from safetensors import safe_open
 from torch import Tensor
 
 from tasks import lora_trainer
 from tasks.adapters import ADAPTER_FILE
-from tasks.lora_trainer import Job, Trainer, learning_rate
+from tasks.lora_trainer import Job, Trainer, learning_rate, writes_attention_out
 from tasks.params import InputError
 from tasks.pipelines import read_pipeline
 
@@ -132,18 +132,30 @@ def test_less_memory_leads_to_the_same_gradients(
     assert_alike(gradients(make_job(snr_gamma=5.0, **changes), tmp_path), large)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "device", "positions", "expected"),
+    [
+        ("bfloat16", "cpu", 256, True),
+        ("bfloat16", "cpu", 4096, False),
+        ("bfloat16", "cuda:0", 256, False),
+        ("float32", "cpu", 256, False),
+    ],
+)
+def test_attention_is_written_out_where_that_is_faster(
+    dtype: str, device: str, positions: int, expected: bool
+) -> None:
+    assert writes_attention_out(dtype, device, positions) is expected
+
+
 def test_attention_written_out_is_the_fused_one(
     make_job: MakeJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On small images on a CPU it is written out, being faster there."""
     job = make_job()
+    fused = gradients(job, tmp_path)
+    monkeypatch.setattr(lora_trainer, "writes_attention_out", lambda *_: True)
     processors = Trainer(job, "cpu", tmp_path).pipeline.unet.attn_processors.values()
     assert {type(processor) for processor in processors} == {AttnProcessor}
-    explicit = gradients(job, tmp_path)
-    monkeypatch.setattr(lora_trainer, "EXPLICIT_POSITIONS", 63)
-    processors = Trainer(job, "cpu", tmp_path).pipeline.unet.attn_processors.values()
-    assert {type(processor) for processor in processors} == {AttnProcessor2_0}
-    assert_alike(explicit, gradients(job, tmp_path))
+    assert_alike(gradients(job, tmp_path), fused)
 
 
 @pytest.mark.parametrize(

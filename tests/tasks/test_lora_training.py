@@ -86,6 +86,7 @@ def test_a_training_that_was_killed_ends_with_the_same_tensors(
     step = Trainer.step
     monkeypatch.setattr(Trainer, "step", lambda self, at: begun.append(at) or step(self, at))
     resumed = train(job, "cpu", tmp_path / "killed")
+    assert list(work.iterdir()) == [resumed]
     assert begun == [4, 5]
     assert report(resumed) == report(whole)
     expected, got = weights(whole), weights(resumed)

@@ -7,6 +7,7 @@ from typing import Any
 import diffusers
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tasks.adapters import ADAPTER_FILE
 from tasks.lora_trainer import Job, Trainer
@@ -34,15 +35,22 @@ def test_an_adapter_is_on_at_its_scale_and_off_at_none(
     changes = {"sample_images.model": str(toy_folders["1.x"]), "sample_images.dtype": "bfloat16"}
     section = make_params(changes).sample_images
 
-    def scales(*adapter: Any) -> set[float]:
+    def weights(*adapter: Any) -> dict[str, torch.Tensor]:
         unet = load_pipeline(section, "cpu", Path(), *adapter).unet
         assert {weight.dtype for weight in unet.parameters()} == {torch.bfloat16}
-        layers = [layer for layer in unet.modules() if hasattr(layer, "scaling")]
-        return {scale for layer in layers for scale in layer.scaling.values()}
+        return dict(unet.named_parameters())
 
-    assert scales() == set()
-    assert scales(tmp_path / ADAPTER_FILE, 0.0) == set()
-    assert scales(tmp_path / ADAPTER_FILE, 0.5) == {0.5 * 6 / 4}  # alpha / rank
+    file = tmp_path / ADAPTER_FILE
+    base, off, half = weights(), weights(file, 0.0), weights(file, 0.5)
+    assert base.keys() == off.keys() == half.keys()  # nothing is computed beside the base
+    assert all(torch.equal(base[name], off[name]) for name in base)
+    learnt = load_file(file)
+    name = next(key for key in learnt if key.endswith("attn2.to_q.lora_B.weight"))
+    update = learnt[name] @ learnt[name.replace("lora_B", "lora_A")]
+    layer = name.removeprefix("unet.").replace(".lora_B", "")
+    expected = base[layer].float() + 0.5 * 6 / 4 * update  # scale, alpha / rank
+    torch.testing.assert_close(half[layer].float(), expected, rtol=2**-7, atol=1e-6)
+    assert not torch.equal(half[layer], base[layer])
 
 
 def test_loading_says_nothing_and_leaves_the_libraries_as_they_were(

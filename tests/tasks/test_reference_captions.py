@@ -17,6 +17,7 @@ from tasks.reference_captions import (
 from tasks.reference_images import ReferenceImage
 
 WORDS = {"car": "car", "tree": "tree", "sky": "sky", "pole": "lamp post"}
+PLACES = {"sky": "under a dark {}"}
 NAMES = ("a.png", "sub/b.png", "sub/c.jpg")
 
 Make = Callable[..., AdaptLora]
@@ -42,7 +43,7 @@ def images(tmp_path: Path) -> list[ReferenceImage]:
 
 
 def captions(section: AdaptLora, images: list[ReferenceImage], root: Path) -> dict[str, str]:
-    return caption_images(section, images, WORDS, root)
+    return caption_images(section, images, WORDS, PLACES, root)
 
 
 def message(section: AdaptLora, images: list[ReferenceImage], root: Path) -> str:
@@ -109,18 +110,39 @@ def test_a_json_file_names_images_by_file_name_or_path(
 ) -> None:
     write(tmp_path, {"a.png": ["car", "sky"], "sub/b.png": " a  sentence ", "c.jpg": ["pole"]})
     assert captions(section(), images, tmp_path) == {
-        "a.png": "a photo of a car and the sky",
+        "a.png": "a photo of a car under a dark sky",
         "sub/b.png": "a sentence",
         "sub/c.jpg": "a photo of a lamp post",
     }
 
 
 def test_lists_read_like_prompts() -> None:
-    assert list_caption("a {}", ["car", "tree", "sky"], WORDS) == "a car, a tree and the sky"
-    assert list_caption("a street with a {} at dusk", ["pole"], WORDS) == (
+    assert list_caption("a {}", ["car", "tree", "sky"], WORDS, {}) == "a car, a tree and sky"
+    assert list_caption("a street with a {} at dusk", ["pole"], WORDS, {}) == (
         "a street with a lamp post at dusk"
     )
-    assert list_caption("a {}", [], WORDS) == ""
+    assert list_caption("a {}", [], WORDS, {}) == ""
+
+
+def test_lists_have_the_places_of_prompts() -> None:
+    text = list_caption("a {} at dusk", ["sky", "car", "tree"], WORDS, PLACES)
+    assert text == "a car and a tree under a dark sky at dusk"
+
+
+def test_lists_come_in_an_order_of_their_own(
+    section: Make, images: list[ReferenceImage], tmp_path: Path
+) -> None:
+    """Prompts name classes in any order; an image's caption is the same every time."""
+    write(tmp_path, {name: ["car", "tree", "pole"] for name in NAMES})
+    found = captions(section(template="a {}"), images, tmp_path)
+    assert found == captions(section(template="a {}"), images, tmp_path)
+    assert len(set(found.values())) > 1
+    for text in found.values():
+        assert sorted(text.replace(",", " and").split(" and ")) == [
+            "a car",
+            "a lamp post",
+            "a tree",
+        ]
 
 
 def test_captions_and_images_that_do_not_match_are_named_together(
@@ -203,7 +225,7 @@ def test_prior_prompts_go_round_the_classes(section: Make) -> None:
     assert prior_prompts(asked, ["car", "oak", "sky"]) == [
         "a photo of a car",
         "a photo of an oak",
-        "a photo of the sky",
+        "a photo of sky",
         "a photo of a car",
     ]
     assert prior_prompts(section(), ["car"]) == []

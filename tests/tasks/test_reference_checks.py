@@ -103,7 +103,7 @@ def test_the_record_has_the_words_where_captions_or_prior_prompts_say_them(
 
 
 def test_the_record_of_images_that_the_graph_makes(make: Make, root: Path) -> None:
-    expected = {"source": "graph", "captions": "none", "words": {}}
+    expected = {"source": "graph", "captions": "none", "words": {}, "places": {}}
     images = {"images": "data/storybook/train/images"}
     assert record(make(**images), root) == expected
     assert record(make(images="data/storybook/val/images/0*.png"), root) == expected
