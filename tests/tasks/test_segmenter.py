@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmseg.apis import inference_model, init_model
 from torch.nn.functional import interpolate
 
 from tasks.params import InputError
+from tasks.records import write_json
 from tasks.segmenter import Segmenter, build_network
 
 
@@ -101,3 +103,74 @@ def test_many_classes_have_labels_of_16_bits(folder: Path) -> None:
     torch.save(network.state_dict(), folder / "weights.pth")
     (label,) = Segmenter(folder, "cpu").label(random_images((8, 8)))
     assert label.dtype == np.uint16 and (label == 255).all()
+
+
+STOCK_CONFIG = """
+norm = dict(type="SyncBN", requires_grad=True)
+model = dict(
+    type="EncoderDecoder",
+    data_preprocessor=dict(type="SegDataPreProcessor", size=(16, 16), bgr_to_rgb=True,
+                           mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]),
+    pretrained="open-mmlab://resnet18_v1c",
+    backbone=dict(type="ResNetV1c", depth=18, num_stages=1, out_indices=(0,), strides=(1,),
+                  dilations=(1,), stem_channels=8, base_channels=8, norm_cfg=norm),
+    decode_head=dict(type="FCNHead", in_channels=8, channels=8, num_convs=1, concat_input=False,
+                     num_classes=4, norm_cfg=norm,
+                     loss_decode=dict(type="CrossEntropyLoss", use_sigmoid=False)),
+    train_cfg=dict(),
+    test_cfg=dict(mode="whole"),
+)
+test_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="Resize", scale=(32, 24), keep_ratio=True),
+    dict(type="LoadAnnotations"),
+    dict(type="PackSegInputs"),
+]
+"""
+"""As MMSegmentation writes them, with a backbone that it would fetch to train."""
+
+
+def test_a_stock_config_and_checkpoint_label_as_mmsegmentation_does(tmp_path: Path) -> None:
+    config, checkpoint = tmp_path / "stock.py", tmp_path / "stock.pth"
+    config.write_text(STOCK_CONFIG)
+    torch.manual_seed(0)
+    network = build_network(Config.fromfile(config))
+    network.decode_head.conv_seg.bias.data.zero_()
+    meta = {"dataset_meta": {"classes": ("road", "sky", "tree", "car"), "palette": None}}
+    torch.save({"state_dict": network.state_dict(), "meta": meta}, checkpoint)
+    segmenter = Segmenter(config, "cpu", checkpoint=checkpoint)
+    assert segmenter.class_names == ["road", "sky", "tree", "car"]
+    images = random_images((12, 16), (12, 16), (20, 10))
+    ours = list(segmenter.label(images, 2))
+    model = init_model(str(config), str(checkpoint), device="cpu")
+    for image, label in zip(images, ours, strict=True):
+        theirs = inference_model(model, np.ascontiguousarray(image[..., ::-1]))
+        np.testing.assert_array_equal(label, theirs.pred_sem_seg.data[0].numpy())
+    assert len(np.unique(np.concatenate([label.ravel() for label in ours]))) > 1
+
+
+def test_classes_have_names_where_they_are_known(folder: Path) -> None:
+    assert Segmenter(folder, "cpu").class_names == ["0", "1", "2"]
+    write_json(folder / "classes.json", ["background", "red", "blue"])
+    assert Segmenter(folder, "cpu").class_names == ["background", "red", "blue"]
+    write_json(folder / "classes.json", ["red", "blue"])
+    with pytest.raises(InputError, match="names 2 classes, and the network tells 3 apart"):
+        Segmenter(folder, "cpu")
+
+
+def test_a_network_needs_its_config_and_its_weights(folder: Path) -> None:
+    config, weights = folder / "config.py", folder / "weights.pth"
+    assert Segmenter(config, "cpu", checkpoint=weights).class_names == ["0", "1", "2"]
+    for model, checkpoint, message in (
+        (config, None, "is no folder with config.py and weights.pth"),
+        (folder, weights, "a folder has its own weights.pth"),
+        (folder / "none.py", weights, "none.py: no such file; a network needs its config"),
+        (config, folder / "none.pth", "none.pth: no such file"),
+    ):
+        with pytest.raises(InputError, match=message):
+            Segmenter(model, "cpu", checkpoint=checkpoint)
+    cfg = Config.fromfile(config)
+    cfg.pop("test_pipeline")
+    cfg.dump(config)
+    with pytest.raises(InputError, match=r"config\.py: has no test_pipeline"):
+        Segmenter(folder, "cpu")

@@ -1,5 +1,7 @@
 """Stage train_segmenter at toy size."""
 
+import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +18,8 @@ def test_the_stage_leaves_a_network_and_its_report(
 ) -> None:
     train_segmenter.run(toy_params(), training_root)
     folder = training_root / "models/segmenter"
-    assert {path.name for path in folder.iterdir()} == {"config.py", "weights.pth"}
+    assert {path.name for path in folder.iterdir()} == {"classes.json", "config.py", "weights.pth"}
+    assert read_json(folder / "classes.json") == ["background", "red", "blue"]
     weights = torch.load(folder / "weights.pth", weights_only=True)
     assert weights["decode_head.conv_seg.weight"].shape == (3, 8, 1, 1)
     report = read_json(training_root / "metrics/training.json")
@@ -40,6 +43,29 @@ def test_the_stage_leaves_a_network_and_its_report(
         "kept",
         "reliability",
     }
+
+
+def test_a_run_goes_on_from_what_another_run_has_learnt(
+    toy_params: Callable[..., Params], training_root: Path
+) -> None:
+    """The result of the run before, copied, as the presets of storybook chain them."""
+    train_segmenter.run(toy_params(), training_root)
+    shutil.copytree(training_root / "models/segmenter", training_root / "models/pretrained")
+    more = {
+        "init_from": "models/pretrained",
+        "reliability": "co_training",
+        "co_training.classmix": 0.0,
+    }
+    train_segmenter.run(
+        toy_params({f"train_segmenter.{key}": value for key, value in more.items()}), training_root
+    )
+    report = read_json(training_root / "metrics/training.json")["init_from"]
+    weights = training_root / "models/pretrained/weights.pth"
+    assert report["digest"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert report["fresh_head_layers"] == [
+        "networks.1.auxiliary_head.conv_seg",
+        "networks.1.decode_head.conv_seg",
+    ]
 
 
 def test_splits_count_kept_samples_and_an_empty_one_is_the_users_error() -> None:
