@@ -45,7 +45,8 @@ FALL = 0.2
 def read_parameters(quick: bool) -> Params:
     """The preset storybook with an adaptation to the frames."""
     params = load_params(ROOT / "presets/storybook.yaml").model_dump()
-    params["sample_images"]["model"] = str(ROOT / params["sample_images"]["model"])
+    for section, key in (("sample_images", "model"), ("train_segmenter", "config")):
+        params[section][key] = str(ROOT / params[section][key])
     params["adapt_lora"] |= ADAPTATION | (QUICK_LORA if quick else {})
     params["render_storybook"] |= QUICK["render_storybook"]  # not looked at
     return Params.model_validate(params)

@@ -40,7 +40,8 @@ LOSS = 0.03
 def read_preset(domain: str, seed: int, quick: bool) -> Params:
     """The domain's preset with the seed, and the model by its full path."""
     params = load_params(ROOT / f"presets/{PRESETS[domain]}.yaml").model_dump()
-    params["sample_images"]["model"] = str(ROOT / params["sample_images"]["model"])
+    for section, key in (("sample_images", "model"), ("train_segmenter", "config")):
+        params[section][key] = str(ROOT / params[section][key])
     params["adapt_lora"]["seed"] = seed
     if quick:
         params["adapt_lora"] |= QUICK_LORA
