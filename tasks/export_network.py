@@ -112,18 +112,20 @@ def save_onnx(module: ImageNetwork, example: Tensor, names: Sequence[str], path:
         )
     import onnxruntime
 
-    for name in ("onnx_ir", "onnxscript"):  # they tell of every step
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("onnx_ir", "onnxscript", "torch.onnx"):  # they tell of every step
+        logging.getLogger(name).setLevel(logging.ERROR)
     free = torch.export.Dim.DYNAMIC
-    program = torch.onnx.export(
-        module,
-        (example,),
-        dynamo=True,
-        verbose=False,
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_shapes={"images": {0: free, 2: free, 3: free}},
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about its own code
+        program = torch.onnx.export(
+            module,
+            (example,),
+            dynamo=True,
+            verbose=False,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes={"images": {0: free, 2: free, 3: free}},
+        )
     assert program is not None  # what the exporter returns by dynamo=True
     program.model.metadata_props[CLASSES] = json.dumps(list(names))
     program.save(path)
