@@ -112,6 +112,8 @@ def save_onnx(module: ImageNetwork, example: Tensor, names: Sequence[str], path:
         )
     import onnxruntime
 
+    for name in ("onnx_ir", "onnxscript"):  # they tell of every step
+        logging.getLogger(name).setLevel(logging.WARNING)
     free = torch.export.Dim.DYNAMIC
     program = torch.onnx.export(
         module,

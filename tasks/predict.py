@@ -13,9 +13,11 @@ import logging
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 
 import cyclopts
 import numpy as np
+from cyclopts import Parameter
 from cyclopts.types import PositiveInt
 
 from tasks.entry import run_tool
@@ -149,7 +151,7 @@ def predict(
     model: Path = Path("models/segmenter"),
     checkpoint: Path | None = None,
     batch_size: PositiveInt = 16,
-    window: tuple[PositiveInt, PositiveInt] | None = None,
+    window: Annotated[tuple[PositiveInt, PositiveInt] | None, Parameter(negative="")] = None,
     device: str = "auto",
 ) -> None:
     """Label images with a trained network.
