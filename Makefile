@@ -1,11 +1,12 @@
 # Everything starts here; only Python 3.11 or newer, git and make are assumed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow check bench crf try-crf
+.PHONY: help setup demo test test-slow check bench crf try-crf onnx try-onnx
 
 python := .venv/bin/python
 stamp := .venv/.installed
 crf := .venv/.crf
+onnx := .venv/.onnx
 benchmarks := $(filter-out readme, $(basename $(notdir $(shell grep -l cyclopts.run benchmarks/*.py))))
 
 help: ## list these commands
@@ -14,10 +15,10 @@ help: ## list these commands
 demo: $(stamp) ## the whole pipeline on storybook: result table and report/index.html
 	@$(python) -m flows.synthesize
 
-test: check try-crf ## checks and tests
+test: check try-crf try-onnx ## checks and tests
 	$(python) -m pytest -m "not slow"
 
-test-slow: check try-crf ## checks and all tests, the long ones too
+test-slow: check try-crf try-onnx ## checks and all tests, the long ones too
 	$(python) -m pytest
 
 check: $(stamp) ## ruff and mypy
@@ -38,6 +39,16 @@ try-crf: $(stamp)
 $(crf): $(stamp)
 	$(python) -m pip install --quiet --disable-pip-version-check pydensecrf2==1.1
 	@touch $(crf)
+
+onnx: $(onnx) ## ONNX and its runtime, for tasks.export_network
+
+try-onnx: $(stamp)
+	@$(MAKE) --no-print-directory onnx || echo "ONNX is missing: its tests are skipped" >&2
+
+$(onnx): $(stamp)
+	$(python) -m pip install --quiet --disable-pip-version-check \
+	  onnx==1.23.2 onnxruntime==1.32.0 onnxscript==0.7.2
+	@touch $(onnx)
 
 setup: $(stamp) ## only the environment, .venv; the other commands do it when it is missing
 

@@ -1,11 +1,14 @@
-"""What every stage's entry does: parameters in, log on stderr, a user's error as one message.
+"""What every entry does: log on stderr, a user's error as one message; a stage gets its parameters.
 
 Imports no torch.
 """
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import cyclopts
 
 from tasks.params import InputError, Params, load_params
 
@@ -19,6 +22,22 @@ def run_stage(run: Callable[[Params], None]) -> None:
     Raises:
         SystemExit: with status 1 after an `InputError`, whose message goes to stderr.
     """
+    with _told_on_stderr():
+        run(load_params())
+
+
+def run_tool(app: cyclopts.App) -> None:
+    """Run the command line of what is no stage.
+
+    Raises:
+        SystemExit: as `run_stage`.
+    """
+    with _told_on_stderr():
+        app()
+
+
+@contextmanager
+def _told_on_stderr() -> Iterator[None]:
     logging.basicConfig(
         level=logging.INFO,
         stream=sys.stderr,
@@ -27,7 +46,7 @@ def run_stage(run: Callable[[Params], None]) -> None:
         force=True,
     )
     try:
-        run(load_params())
+        yield
     except InputError as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None

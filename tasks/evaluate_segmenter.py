@@ -37,8 +37,8 @@ def read_images(pairs: Sequence[Pair]) -> Iterator[np.ndarray]:
 
 def measure(
     segmenter: Segmenter, pairs: Sequence[Pair], names: Sequence[str], batch_size: int, what: str
-) -> tuple[Ious, list[np.ndarray]]:
-    """IoU (0..1) by class name over all pixels of the set, and the first `SHOWN` label maps."""
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """The `confusion_matrix` over all pixels of the set, and the first `SHOWN` label maps."""
     confusion = np.zeros((len(names), len(names)), np.int64)
     shown: list[np.ndarray] = []
     with progress(what, len(pairs), "images") as advance:
@@ -49,8 +49,13 @@ def measure(
             if len(shown) < SHOWN:
                 shown.append(prediction)
             advance(1)
+    return confusion, shown
+
+
+def name_ious(confusion: np.ndarray, names: Sequence[str]) -> Ious:
+    """IoU (0..1) by class name."""
     ious = [None if iou is None else round(iou, 4) for iou in iou_per_class(confusion)]
-    return dict(zip(names, ious, strict=True)), shown
+    return dict(zip(names, ious, strict=True))
 
 
 def report(test_set: str, images: int, ours: Ious | None, theirs: Ious | None) -> dict[str, Any]:
@@ -95,13 +100,24 @@ def write_rows(path: Path, evaluation: dict[str, Any]) -> None:
             writer.writerow([name, iou, evaluation["reference_per_class"].get(name)])
 
 
+def write_confusion(path: Path, confusion: np.ndarray, names: Sequence[str]) -> None:
+    """The synthetic-only network's confusion matrix as CSV: pixels, a row for each true class."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["true class", *names])
+        for name, counts in zip(names, confusion.tolist(), strict=True):
+            writer.writerow([name, *counts])
+
+
 def run(params: Params, root: Path = Path()) -> None:
     """Write ``metrics/evaluation.json``, the plot's rows and ``data/evaluation``.
 
-    The first test images lie there as ``0000.image.png``, with their label maps ``0000.truth.png``,
-    ``0000.prediction.png`` and, with a reference, ``0000.reference.png``.
+    ``confusion.csv`` lies there, see `write_confusion`, and the first test images as
+    ``0000.image.png``, with their label maps ``0000.truth.png``, ``0000.prediction.png`` and, with
+    a reference, ``0000.reference.png``.
     """
-    test_set = params.evaluate_segmenter.test_set
+    section = params.evaluate_segmenter
+    test_set = section.test_set
     out = root / "data/evaluation"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
@@ -112,9 +128,18 @@ def run(params: Params, root: Path = Path()) -> None:
     for part, folder in networks.items():
         if not pairs or not (root / folder / "weights.pth").exists():
             continue
-        segmenter = Segmenter(root / folder, params.train_segmenter.device)
-        batch_size = params.evaluate_segmenter.batch_size
-        measured[part], shown = measure(segmenter, pairs, names, batch_size, f"measuring {folder}")
+        segmenter = Segmenter(
+            root / folder,
+            params.train_segmenter.device,
+            section.window,
+            section.flip,
+            section.scales,
+        )
+        what = f"measuring {folder}"
+        confusion, shown = measure(segmenter, pairs, names, section.batch_size, what)
+        measured[part] = name_ious(confusion, names)
+        if part == "prediction":
+            write_confusion(out / "confusion.csv", confusion, names)
         for number, prediction in enumerate(shown):
             (out / f"{number:04d}.{part}.png").write_bytes(encode_label(prediction))
     first = pairs[:SHOWN]

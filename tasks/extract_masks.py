@@ -33,6 +33,7 @@ from tasks.params import ExtractMasks, Params
 from tasks.progress import progress
 from tasks.refine import dense_crf, guided_filter
 from tasks.shards import Member, write_shard
+from tasks.uncertainty import label_variance
 
 RELIABILITY_MAX = 255
 GUIDED_PIXELS = 2**19
@@ -66,11 +67,15 @@ class Sampled:
 
 @dataclass(frozen=True)
 class Mask:
-    """A sample's label map ``(H, W)``, reliability ``uint8 (H, W)``, and each class's scores."""
+    """A sample's label map ``(H, W)``, reliability ``uint8 (H, W)``, and each class's scores.
+
+    Where response scalings are asked for, ``uncertainty`` is ``uint8 (H, W)``, 0..255 meaning 0..1.
+    """
 
     label: np.ndarray
     reliability: np.ndarray
     classes: list[Row]
+    uncertainty: np.ndarray | None = None
 
 
 def merge_phrases(maps: np.ndarray, names: list[str]) -> np.ndarray:
@@ -202,6 +207,10 @@ def decide(
     best = stack[:, 1:].amax(1).numpy()
     refined = refine(batch, stack, section)
     channels, margins = (t.numpy() for t in label_and_margin(refined))
+    uncertainty = None
+    if section.response_scalings:
+        varies = label_variance(refined, section.response_scalings)
+        uncertainty = (varies * RELIABILITY_MAX).round().to(torch.uint8).numpy()
     if section.all_claimed:  # the first channel can still win a tie, or by the filter's overshoot
         channels = 1 + refined[:, 1:].argmax(1).numpy()
     dtype = label_dtype(max(values.values()) + 1)
@@ -225,7 +234,8 @@ def decide(
             _scores(name, channel == k, margin, float(peaks[i, k - 1]))
             for k, name in enumerate(one.classes, start=1)
         ]
-        masks.append(Mask(label, reliability, scores))
+        varying = None if uncertainty is None else uncertainty[i]
+        masks.append(Mask(label, reliability, scores, varying))
     return masks
 
 
@@ -271,27 +281,31 @@ def run(params: Params, root: Path = Path()) -> None:
                 masks |= dict(zip(positions, made, strict=True))
                 advance(len(positions))
             files: list[tuple[str, bytes]] = []
+            kinds = list(mask_files(masks[0]))
             for i, row in enumerate(rows):
-                files.append((f"{row['sample_id']}.label.png", encode_label(masks[i].label)))
-                trust = encode_grey(masks[i].reliability)
-                files.append((f"{row['sample_id']}.reliability.png", trust))
+                made_files = mask_files(masks[i])
+                files += [(f"{row['sample_id']}.{kind}.png", made_files[kind]) for kind in kinds]
             name = Path(shard).name
-            written = write_shard(out / "shards" / name, files)
-            for i, (row, label, trust_at) in enumerate(
-                zip(rows, written[::2], written[1::2], strict=True)
-            ):
-                index.append(
-                    {
-                        "sample_id": row["sample_id"],
-                        "shard": f"data/masks/shards/{name}",
-                        "label_offset": label.offset,
-                        "label_size": label.size,
-                        "reliability_offset": trust_at.offset,
-                        "reliability_size": trust_at.size,
-                        "classes": masks[i].classes,
-                    }
-                )
+            written = iter(write_shard(out / "shards" / name, files))
+            for i, row in enumerate(rows):
+                entry = {
+                    "sample_id": row["sample_id"],
+                    "shard": f"data/masks/shards/{name}",
+                    "classes": masks[i].classes,
+                }
+                for kind in kinds:
+                    member = next(written)
+                    entry |= {f"{kind}_offset": member.offset, f"{kind}_size": member.size}
+                index.append(entry)
     records.write_table(out / "index.parquet", index, records.MASKS)
+
+
+def mask_files(mask: Mask) -> dict[str, bytes]:
+    """A mask's maps as PNG, by the name of their columns in the index."""
+    files = {"label": encode_label(mask.label), "reliability": encode_grey(mask.reliability)}
+    if mask.uncertainty is not None:
+        files["uncertainty"] = encode_grey(mask.uncertainty)
+    return files
 
 
 def _read(row: Row, prompt: Row, root: Path) -> Sampled:

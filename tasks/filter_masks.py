@@ -73,6 +73,10 @@ def decide(
         attention = Member(sample["shard"], sample["attention_offset"], sample["attention_size"])
         label = Member(mask["shard"], mask["label_offset"], mask["label_size"])
         trust = Member(mask["shard"], mask["reliability_offset"], mask["reliability_size"])
+        varying = None
+        if mask.get("uncertainty_size") is not None:
+            at, size = mask["uncertainty_offset"], mask["uncertainty_size"]
+            varying = Member(mask["shard"], at, size).uri
         rows.append(
             {
                 "sample_id": sample["sample_id"],
@@ -87,6 +91,7 @@ def decide(
                 "attention": attention.uri,
                 "label": label.uri,
                 "reliability": trust.uri,
+                "uncertainty": varying,
             }
         )
     return rows

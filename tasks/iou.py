@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from tasks.label_maps import IGNORE
+from tasks.label_maps import ignore_value
 
 
 def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, class_count: int) -> np.ndarray:
     """How many pixels of each class were labelled as which.
 
     Args:
-        truth, prediction: ``uint8``, of one shape; pixels whose truth is 255 are left out.
+        truth, prediction: ``uint8`` or ``uint16``, of one shape; pixels whose truth is 255 or, in
+            16 bits, 65535 are left out.
         class_count: classes, the background counted where there is one.
 
     Returns:
@@ -20,7 +21,7 @@ def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, class_count: int
     """
     if truth.shape != prediction.shape:
         raise ValueError(f"truth is {truth.shape} and prediction {prediction.shape}")
-    counted = truth != IGNORE
+    counted = truth != ignore_value(truth.dtype)
     rows, columns = truth[counted].astype(np.int64), prediction[counted].astype(np.int64)
     highest = max(rows.max(initial=0), columns.max(initial=0))
     if highest >= class_count:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.digests import files_below
-from tasks.params import Params
+from tasks.params import InputError, Params
 
 OUTPUT_FOLDERS = ("data", "models", "metrics", "plots", "report", ".maskloom", ".dvc")
 DEVICE = re.compile(r"auto|cpu|cuda(?::(\d+))?")
@@ -91,11 +91,21 @@ def gpu_problems(params: Params) -> list[str]:
 
 
 def choose_device(wanted: str) -> str:
-    """The device to compute on: ``auto`` is the first CUDA device, or the CPU without one."""
+    """The device to compute on: ``auto`` is the first CUDA device, or the CPU without one.
+
+    Raises:
+        InputError: there is no such device.
+    """
     import torch  # two seconds to import, and whoever asks has it imported already
 
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    asked = DEVICE.fullmatch(wanted)
+    if not asked:
+        raise InputError(f"device: must be auto, cpu, cuda or cuda:N, not {wanted!r}")
+    count = torch.cuda.device_count()
+    if wanted != "cpu" and int(asked[1] or 0) >= count:
+        raise InputError(f"device: {wanted} is not there: PyTorch sees {count} CUDA devices")
     return wanted
 
 

@@ -531,7 +531,15 @@ class ExtractMasks(Section):
     refine: Literal["none", "guided", "crf"]
     guided: GuidedFilter
     crf: DenseCrf
+    response_scalings: tuple[Annotated[float, Field(gt=0)], ...]
     batch_size: int = Field(ge=1)
+
+    @field_validator("response_scalings")
+    @classmethod
+    def _several(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if len(value) == 1 or len(set(value)) < len(value):
+            raise ValueError(f"must be none, [], or several different factors, not {list(value)}")
+        return value
 
     @property
     def step(self) -> int | str:
@@ -575,18 +583,83 @@ class FilterMasks(Section):
         return self
 
 
+class IgnoreBand(Section):
+    """The least reliable pixels have no label."""
+
+    quantile: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Weighted(Section):
+    """The loss weighs each pixel by its reliability."""
+
+    least: Share
+
+
+class Urn(Section):
+    """The loss weighs each pixel by how little its label varies (URN, AAAI 2022)."""
+
+    sharpness: float = Field(gt=0)
+
+
+class CoTraining(Section):
+    """Two networks, each taught by the other where labels are doubtful (BECO, CVPR 2023)."""
+
+    quantile: Annotated[float, Field(ge=0, lt=1)]
+    border_weight: float = Field(ge=0)
+    classmix: Annotated[float, Field(ge=0, lt=1)]
+    classmix_from: Share
+    confidence: Share
+
+
 class TrainSegmenter(Section):
     """The network's recipe, the same for the synthetic training and the reference."""
 
     config: str = Field(min_length=1)
+    init_from: str = Field(min_length=1)
     iterations: int = Field(ge=1)
     batch_size: int = Field(ge=2)
+    accumulation: int = Field(ge=1)
     learning_rate: float = Field(gt=0)
-    reliability: Literal["none", "weighted"]
+    dtype: Literal["float32", "bfloat16", "float16"]
+    reliability: Literal["none", "ignore_band", "weighted", "urn", "co_training"]
+    warmup: Share
+    fade: Share
+    ignore_band: IgnoreBand
+    weighted: Weighted
+    urn: Urn
+    co_training: CoTraining
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    keep: Literal["last", "best"]
+    patience: int | None = Field(ge=1)
     checkpoint_interval: int = Field(ge=1)
     num_workers: int = Field(ge=0)
+    deterministic: bool
     seed: int = Field(ge=0)
     device: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> "TrainSegmenter":
+        if self.warmup + self.fade > 1:
+            raise ValueError(
+                f"warmup + fade are shares of the iterations, 1 at most, not {self.warmup} and "
+                f"{self.fade}"
+            )
+        if self.co_training.classmix_from < self.warmup:
+            raise ValueError(
+                "co_training.classmix_from must not lie before warmup ends, not "
+                f"{self.co_training.classmix_from} and {self.warmup}"
+            )
+        if self.checkpoint_interval % self.accumulation:
+            raise ValueError(
+                "checkpoint_interval must be a multiple of accumulation, since a checkpoint keeps "
+                f"no gradients, not {self.checkpoint_interval} and {self.accumulation}"
+            )
+        return self
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """The values of the method that ``reliability`` names; none for ``none``."""
+        return {} if self.reliability == "none" else getattr(self, self.reliability).model_dump()
 
 
 class TrainReference(Section):
@@ -600,6 +673,9 @@ class EvaluateSegmenter(Section):
 
     test_set: str = Field(min_length=1)
     batch_size: int = Field(ge=1)
+    window: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None
+    flip: bool
+    scales: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
 
 
 class WriteReport(Section):
@@ -624,7 +700,7 @@ class Params(Section):
     write_report: WriteReport
 
     @model_validator(mode="after")
-    def _method_finds_its_capture(self) -> "Params":
+    def _methods_find_their_inputs(self) -> "Params":
         capture, masks = self.sample_images.capture, self.extract_masks
         wants = f"extract_masks.method {masks.method} reads"
         problems = []
@@ -642,6 +718,11 @@ class Params(Section):
             problems.append(
                 f"sample_images.capture.self_attention: {wants} it, and null keeps none; give "
                 "{resolution: 32, step: middle}, with a side that the model has"
+            )
+        if self.train_segmenter.reliability == "urn" and not masks.response_scalings:
+            problems.append(
+                "extract_masks.response_scalings: train_segmenter.reliability urn reads how the "
+                "label varies over them, and there are none; give [0.5, 0.7, 1.0, 1.4, 2.0]"
             )
         if problems:
             raise ValueError("\n".join(problems))

@@ -20,8 +20,10 @@ from storybook.vocabulary import CLASS_NAMES
 from tasks import prompt_checks, records
 from tasks.adapters import base_problem
 from tasks.base_models import PIPELINES, BaseModel, find_model, model_files, read_model
+from tasks.checkpoints import find_initial
 from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests, write_atomically
 from tasks.entry import run_stage
+from tasks.initial_checks import check_initial, initial_record
 from tasks.labelled_sets import (
     STORYBOOK,
     STORYBOOK_SETS,
@@ -40,7 +42,6 @@ from tasks.reference_checks import find_reference
 
 log = logging.getLogger(__name__)
 
-MOST_LABELS_IN_TRAINING = 255
 LEAST_GUIDE = 32
 """Pixels that the shorter side of the guided filter's smaller image must have."""
 PASSED = Path(".maskloom/preflight.json")
@@ -145,7 +146,7 @@ def config_problems(config: str, root: Path) -> list[str]:
 
 
 def mask_problems(params: Params) -> list[str]:
-    """What the masks need and the installation or the training lacks."""
+    """What the masks need and the installation lacks."""
     problems = []
     section = params.extract_masks
     if section.needs_crf and importlib.util.find_spec("pydensecrf") is None:
@@ -160,13 +161,6 @@ def mask_problems(params: Params) -> list[str]:
             f"extract_masks.guided.subsample: {section.guided.subsample} leaves an image of "
             f"{side // section.guided.subsample} pixels to find edges on; at this size at most "
             f"{max(1, side // LEAST_GUIDE)}"
-        )
-    surplus = len(params.expand_prompts.label_names) - MOST_LABELS_IN_TRAINING
-    if surplus > 0:
-        classes = len(params.expand_prompts.classes)
-        problems.append(
-            f"expand_prompts.classes: {classes} classes have 16-bit labels, which train_segmenter "
-            f"cannot read yet; it trains with {classes - surplus} at most: leave some out"
         )
     return problems
 
@@ -227,7 +221,9 @@ def run(params: Params, root: Path = Path()) -> None:
             "what it has learnt: choose another folder, or none"
         )
     reference = _attempt(problems, find_reference, params, plan, model, root)
-    problems += config_problems(params.train_segmenter.config, root)
+    start = _attempt(problems, find_initial, params.train_segmenter.init_from, root)
+    no_config = config_problems(params.train_segmenter.config, root)
+    problems += no_config
     problems += mask_problems(params)
     problems += machine_problems(params, root)
 
@@ -240,6 +236,7 @@ def run(params: Params, root: Path = Path()) -> None:
         for name, key in keys.items():
             inputs[name] = set_record(params, key, sets[name] or [], cache, root)
         inputs["texts"] = texts_record(params, cache, root)
+        inputs["init_from"] = initial_record(start, cache)
         if reference:
             inputs["reference"] = reference.record(cache, root)
             if reference.adapter:
@@ -248,8 +245,10 @@ def run(params: Params, root: Path = Path()) -> None:
         here = Path(__file__).parent
         files_here = sorted([*here.glob("*.py"), *here.glob("lexicons/*.yaml")])
         code = combine(file_digests(here, files_here, cache))
+        configs = sorted((root / "mmseg_configs").rglob("*.py"))
+        networks = combine(file_digests(root, configs, cache))
         cache.save()
-        fingerprint = records.content_id(code, params.model_dump(), inputs, gpu_facts())
+        fingerprint = records.content_id(code, networks, params.model_dump(), inputs, gpu_facts())
     if fingerprint is None or _passed(root / PASSED) != fingerprint:
         for name, key in keys.items():
             pairs = sets[name] or []
@@ -262,6 +261,8 @@ def run(params: Params, root: Path = Path()) -> None:
             problems += prompt_checks.prompt_problems(plan, *encoders)
         if encoders and reference:
             problems += reference.slow_problems(*encoders)
+        if start and not no_config:
+            _attempt(problems, check_initial, start, params, root)
         problems += gpu_problems(params)
     if problems:
         raise InputError("\n".join(problems))

@@ -80,10 +80,12 @@ MASKS = pa.schema(
         ("label_size", pa.int64()),
         ("reliability_offset", pa.int64()),
         ("reliability_size", pa.int64()),
+        ("uncertainty_offset", pa.int64()),
+        ("uncertainty_size", pa.int64()),
         ("classes", pa.list_(MASK_CLASS)),
     ]
 )
-"""``data/masks/index.parquet``."""
+"""``data/masks/index.parquet``; the uncertainty is null where it was not asked for."""
 
 DATASET = pa.schema(
     [
@@ -98,11 +100,12 @@ DATASET = pa.schema(
         ("attention", pa.string()),
         ("label", pa.string()),
         ("reliability", pa.string()),
+        ("uncertainty", pa.string()),
     ]
 )
 """``data/dataset/index.parquet``: every sample with its verdict. ``split`` is train, val or, for
-rejected ones, empty; image, attention, label and reliability are shard addresses
-(`tasks.shards`)."""
+rejected ones, empty; image, attention, label, reliability and, if there is one, uncertainty are
+shard addresses (`tasks.shards`)."""
 
 
 def content_id(*parts: Any) -> str:

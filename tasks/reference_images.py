@@ -38,14 +38,17 @@ def base_folder(images: str, root: Path = Path()) -> Path:
     return root / path
 
 
-def find_images(images: str, root: Path = Path()) -> list[ReferenceImage]:
+def find_images(
+    images: str, root: Path = Path(), key: str = "adapt_lora.images"
+) -> list[ReferenceImage]:
     """The images of a folder's whole tree, or those that a glob names, sorted by name.
 
     Names that begin with a dot are skipped, and so is what has no image's suffix.
 
     Args:
-        images: ``adapt_lora.images``: a folder or a glob, in which ``**`` is any folders.
+        images: a folder or a glob, in which ``**`` is any folders.
         root: where a relative one starts from.
+        key: what was asked for it, for the message.
 
     Raises:
         InputError: there is no such folder, or no image in it.
@@ -59,8 +62,7 @@ def find_images(images: str, root: Path = Path()) -> list[ReferenceImage]:
     else:
         what = "is a file" if base.exists() else "does not exist"
         raise InputError(
-            f"adapt_lora.images: {base} {what}; give a folder of images or a glob, such as "
-            "frames/**/*.png"
+            f"{key}: {base} {what}; give a folder of images or a glob, such as frames/**/*.png"
         )
     found = [
         ReferenceImage(path, path.relative_to(base).as_posix())
@@ -69,7 +71,7 @@ def find_images(images: str, root: Path = Path()) -> list[ReferenceImage]:
     ]
     seen = [item for item in found if not _hidden(item.name)]
     if not seen:
-        raise InputError(f"adapt_lora.images: {images} holds no image ({', '.join(SUFFIXES)})")
+        raise InputError(f"{key}: {images} holds no image ({', '.join(SUFFIXES)})")
     return sorted(seen, key=lambda item: item.name)
 
 

@@ -8,13 +8,15 @@ a shard that exists is whole.
 
 import io
 import os
+import re
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import parse_qs, quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 URI_PREFIX = "shard://"
+_URI = re.compile(rf"{URI_PREFIX}([^?#]+)\?offset=(\d+)&size=(\d+)")
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,11 @@ class Member:
             FileNotFoundError: the shard is missing.
             EOFError: the shard is shorter than the index says.
         """
-        with open(self.path, "rb") as file:
-            data = os.pread(file.fileno(), self.size, self.offset)
+        file = os.open(self.path, os.O_RDONLY)
+        try:
+            data = os.pread(file, self.size, self.offset)
+        finally:
+            os.close(file)
         if len(data) != self.size:
             raise EOFError(
                 f"{self.path}: ends before byte {self.offset + self.size}; the index does not "
@@ -53,12 +58,10 @@ def parse_uri(uri: str) -> Member:
     Raises:
         ValueError: ``uri`` is no shard address.
     """
-    parts = urlsplit(uri)
-    query = parse_qs(parts.query)
-    if not uri.startswith(URI_PREFIX) or set(query) != {"offset", "size"}:
+    parts = _URI.fullmatch(uri)
+    if not parts:
         raise ValueError(f"not a shard address: {uri!r}; expected {URI_PREFIX}PATH?offset=N&size=N")
-    path = unquote(parts.netloc + parts.path)
-    return Member(path, int(query["offset"][0]), int(query["size"][0]))
+    return Member(unquote(parts[1]), int(parts[2]), int(parts[3]))
 
 
 def write_shard(path: Path, members: Iterable[tuple[str, bytes]]) -> list[Member]:

@@ -5,13 +5,15 @@ import shutil
 from pathlib import Path
 
 import cyclopts
+from mmengine.dist import is_main_process
 
 from tasks import records
 from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests
 from tasks.entry import run_stage
 from tasks.labelled_sets import list_pairs
 from tasks.params import Params
-from tasks.segmentation import build_config, hand_over, train
+from tasks.segmentation import hand_over, train
+from tasks.training_config import build_config
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +65,9 @@ def run(params: Params, root: Path = Path()) -> None:
     cache.save()
     log.info("training on %s on %s", labelled_set, cfg.device)
     finished = train(cfg, data, "training the reference", root)
-    report = hand_over(finished, out)
+    if not is_main_process():
+        return
+    report = hand_over(finished, out, classes)
     records.write_json(metrics, {"trained": True, **report})
 
 

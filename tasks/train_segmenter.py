@@ -1,16 +1,23 @@
 """Stage ``train_segmenter``: the network, trained on the synthetic dataset and nothing else."""
 
+import csv
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import cyclopts
+from mmengine.dist import is_main_process
 
 from tasks import records
+from tasks.checkpoints import find_initial
 from tasks.digests import CACHE_PATH, DigestCache, folder_digest
 from tasks.entry import run_stage
+from tasks.initial_weights import InitialWeights
+from tasks.labelled_sets import some
 from tasks.params import InputError, Params
-from tasks.segmentation import build_config, hand_over, train
+from tasks.segmentation import hand_over, train
+from tasks.training_config import build_config
 
 log = logging.getLogger(__name__)
 
@@ -33,14 +40,50 @@ def count_splits(rows: list[dict[str, Any]]) -> dict[str, int]:
     return counts
 
 
-def run(params: Params, root: Path = Path()) -> None:
-    """Train, or continue, and write ``models/segmenter`` and ``metrics/training.json``.
+def check_classes(rows: list[dict[str, Any]], names: Sequence[str]) -> None:
+    """Whether every class has a kept sample to learn it from.
 
     Raises:
-        InputError: no sample was kept, or the config cannot use reliability.
+        InputError: some have none; all are listed.
+    """
+    kept = {each["name"] for row in rows if row["kept"] for each in row["classes"]}
+    empty = [name for name in names if name not in kept]
+    if empty:
+        raise InputError(
+            f"data/dataset: no sample was kept of {len(empty)} classes: {some(empty)}; "
+            "metrics/filter.json says why, loosen filter_masks, sample more, or leave them out of "
+            "expand_prompts.classes"
+        )
+
+
+def write_curves(path: Path, report: dict[str, Any]) -> None:
+    """Loss and held-out mIoU as CSV for ``dvc plots``; the mIoU is empty between validations."""
+    validated = dict(report["val"])
+    losses = dict(report["curve"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["iteration", "loss", "miou"])
+        for iteration in sorted(validated | losses):
+            writer.writerow([iteration, losses.get(iteration), validated.get(iteration)])
+
+
+def run(params: Params, root: Path = Path()) -> None:
+    """Train, or continue; write ``models/segmenter``, ``metrics/training.json`` and the curves.
+
+    Raises:
+        InputError: no sample was kept, of all or of a class, the config cannot use reliability, or
+            the initial weights do not fit it.
     """
     section, folder = params.train_segmenter, root / "data/dataset"
-    counts = count_splits(records.read_rows(folder / "index.parquet"))
+    rows = records.read_rows(folder / "index.parquet")
+    counts = count_splits(rows)
+    check_classes(rows, params.expand_prompts.class_names)
+    if not counts["val"] and (section.keep == "best" or section.patience):
+        raise InputError(
+            "train_segmenter.keep, train_segmenter.patience: nothing is held out to judge by; set "
+            "filter_masks.val_share above 0, or keep: last and patience: null"
+        )
     train_set, val_set = (
         {"type": "ShardDataset", "folder": str(folder), "split": split, "root": str(root)}
         for split in ("train", "val")
@@ -50,16 +93,21 @@ def run(params: Params, root: Path = Path()) -> None:
         train_set,
         val_set if counts["val"] else None,
         len(params.expand_prompts.label_names),
-        reliability=section.reliability == "weighted",
+        reliability=True,
         root=root,
     )
     cache = DigestCache(root / CACHE_PATH)
     data = folder_digest(folder, cache)
+    path = find_initial(section.init_from, root)
+    start = InitialWeights(path, cache.file(path)) if path else None
     cache.save()
     log.info("training on %d synthetic images on %s", counts["train"], cfg.device)
-    finished = train(cfg, data, "training", root)
-    report = hand_over(finished, root / "models/segmenter")
+    finished = train(cfg, data, "training", root, start)
+    if not is_main_process():
+        return
+    report = hand_over(finished, root / "models/segmenter", params.expand_prompts.label_names)
     records.write_json(root / "metrics/training.json", report)
+    write_curves(root / "plots/training.csv", report)
 
 
 def main() -> None:

@@ -36,6 +36,7 @@ class _ListedDataset(BaseSegDataset):
             "label_map": None,
             "reduce_zero_label": False,
             "seg_fields": [],
+            "class_count": len(self.metainfo["classes"]),
             **more,
         }
 
@@ -62,8 +63,12 @@ class ShardDataset(_ListedDataset):
             self._sample(
                 self._address(row["image"]),
                 self._address(row["label"]),
-                reliability_path=self._address(row["reliability"]),
                 sample_id=row["sample_id"],
+                **{
+                    f"{kind}_path": self._address(row[kind])
+                    for kind in ("reliability", "uncertainty")
+                    if row.get(kind)
+                },
             )
             for row in read_rows(self.folder / "index.parquet")
             if row["kept"] and row["split"] == self.split

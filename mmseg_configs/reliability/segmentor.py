@@ -1,20 +1,20 @@
-"""The segmentor through which reliability reaches the loss of every head.
+"""The segmentor through which reliability reaches the loss of every head of one network.
 
 A decode head computes its loss without seeing the data samples, but asks its pixel sampler for a
 weight per pixel first. The segmentor gives all heads one sampler that answers with the batch's
 weights, so any network and any loss that takes ``weight`` can be used as it is.
 """
 
-from typing import Any
+from typing import Any, Literal
 
-import torch
 from mmseg.models import EncoderDecoder
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import MODELS
 from mmseg.structures import BasePixelSampler
 from torch import Tensor
 
-from mmseg_configs.reliability.losses import pixel_weights
+from mmseg_configs.reliability.batch import Counts, Phase, stack_labels, stack_reliability
+from mmseg_configs.reliability.losses import pixel_weights, reliable_pixels, urn_trust
 
 
 class BatchWeights(BasePixelSampler):
@@ -35,17 +35,34 @@ class ReliabilityEncoderDecoder(EncoderDecoder):
 
     Samples without a reliability map, such as real labels, are trusted everywhere.
 
+    Args:
+        method: ``weighted``: a pixel's weight is its reliability, from ``least`` up to 1;
+            ``ignore_band``: ranks below ``quantile`` weigh nothing; ``urn``: the map says how
+            certain the label is, and the weight is `urn_trust` with ``sharpness``.
+        least, quantile, sharpness: see above.
+        kwargs: those of `EncoderDecoder`.
+
     Attributes:
-        reliability_strength: see `pixel_weights`; `ReliabilityHook` moves it over time.
+        phase: set by `ReliabilityHook`: at strength 0 all pixels weigh the same, at 1 as above.
 
     Raises:
         ValueError: a head cannot take pixel weights: it samples pixels already, or computes its
             loss in a way of its own.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        method: Literal["weighted", "ignore_band", "urn"] = "weighted",
+        least: float = 0.0,
+        quantile: float = 0.5,
+        sharpness: float = 4.0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.reliability_strength = 1.0
+        self.method, self.least = method, least
+        self.quantile, self.sharpness = quantile, sharpness
+        self.phase = Phase()
+        self.counts = Counts(self.num_classes)
         self._weights = BatchWeights()
         for name, head in self.named_modules():
             if not isinstance(head, BaseDecodeHead):
@@ -55,29 +72,38 @@ class ReliabilityEncoderDecoder(EncoderDecoder):
             if type(head).loss_by_feat is not BaseDecodeHead.loss_by_feat:
                 raise ValueError(
                     f"{name}: {type(head).__name__} computes its loss in its own way, past the "
-                    "reliability; choose another head, or reliability: none with EncoderDecoder"
+                    "reliability; choose another head, or reliability: none"
                 )
             head.sampler = self._weights
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict:
-        """The heads' losses and, for the log, ``reliability_weight``, a pixel's mean weight."""
-        weights = self._batch_weights(data_samples)
-        self._weights.current = weights
+        """The heads' losses."""
+        reliability = stack_reliability(data_samples)
+        if reliability is not None:
+            label, weights = stack_labels(data_samples), self.weights(reliability)
+            self.counts.add(label, weights, self.decode_head.ignore_index)
+            self._weights.current = weights
         try:
             losses: dict = super().loss(inputs, data_samples)
         finally:
             self._weights.current = None
-        if weights is not None:
-            losses["reliability_weight"] = weights.mean()
         return losses
 
-    def _batch_weights(self, data_samples: list) -> Tensor | None:
-        if not any("gt_reliability" in sample for sample in data_samples):
-            return None
-        maps = [
-            sample.gt_reliability.data
-            if "gt_reliability" in sample
-            else torch.ones_like(sample.gt_sem_seg.data, dtype=torch.float32)
-            for sample in data_samples
-        ]
-        return pixel_weights(torch.cat(maps), self.reliability_strength)
+    def weights(self, reliability: Tensor) -> Tensor:
+        """The pixels' weights by the method and the phase, float of the map's shape."""
+        strength = self.phase.strength
+        if self.method == "ignore_band":
+            return reliable_pixels(reliability, strength * self.quantile).float()
+        if self.method == "urn":
+            trust = urn_trust(1 - reliability, self.sharpness)
+        else:
+            trust = self.least + (1 - self.least) * reliability
+        return pixel_weights(trust, strength)
+
+    def reliability_state(self) -> dict[str, Any]:
+        """What a checkpoint keeps beside the weights."""
+        return {"counts": self.counts.state()}
+
+    def load_reliability_state(self, state: dict[str, Any]) -> None:
+        """Go on from a `reliability_state`."""
+        self.counts.load(state["counts"])

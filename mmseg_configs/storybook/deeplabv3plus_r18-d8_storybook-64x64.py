@@ -8,10 +8,8 @@ _base_ = ["mmseg::_base_/models/deeplabv3plus_r50-d8.py"]
 custom_imports = dict(imports=["mmseg_configs.reliability"], allow_failed_imports=False)
 
 norm_cfg = dict(type="BN", requires_grad=True)
-data_preprocessor = dict(type="ReliabilityDataPreProcessor", size=(64, 64))
 model = dict(
-    type="ReliabilityEncoderDecoder",
-    data_preprocessor=data_preprocessor,
+    data_preprocessor=dict(type="ReliabilityDataPreProcessor", size=(64, 64)),
     pretrained=None,
     backbone=dict(
         depth=18,
@@ -30,6 +28,7 @@ model = dict(
         dilations=(1, 2, 4, 6),
         c1_in_channels=32,
         c1_channels=24,
+        num_classes=9,
         norm_cfg=norm_cfg,
         loss_decode=dict(_delete_=True, type="ReliabilityCrossEntropy"),
     ),
@@ -37,6 +36,7 @@ model = dict(
         in_channels=64,
         in_index=1,
         channels=32,
+        num_classes=9,
         norm_cfg=norm_cfg,
         loss_decode=dict(_delete_=True, type="ReliabilityCrossEntropy", loss_weight=0.4),
     ),
@@ -65,11 +65,9 @@ test_pipeline = [
 # The learning rate, the iterations and the batch size are parameters of the run; a scheduler that
 # names no end goes on to the last iteration.
 optim_wrapper = dict(
-    type="BFloat16OptimWrapper",
     optimizer=dict(type="AdamW", weight_decay=0.01),
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, end=30, by_epoch=False),
     dict(type="PolyLR", power=0.9, eta_min=0, by_epoch=False),
 ]
-custom_hooks = [dict(type="ReliabilityHook", warmup=0.1, fade=0.2)]

@@ -319,7 +319,7 @@ loss = dict(type="ReliabilityCrossEntropy")
 head = dict(type="FCNHead", in_channels=8, channels=8, num_convs=1, concat_input=False,
             num_classes=2, loss_decode=loss)
 model = dict(
-    type="ReliabilityEncoderDecoder",
+    type="EncoderDecoder",
     data_preprocessor=dict(type="ReliabilityDataPreProcessor", size=(16, 16), bgr_to_rgb=True,
                            mean=[128.0] * 3, std=[64.0] * 3),
     backbone=dict(type="ResNet", depth=18, num_stages=1, out_indices=(0,), strides=(1,),
@@ -341,12 +341,11 @@ test_pipeline = [
     dict(type="LoadAnnotations"),
     dict(type="PackSegInputs"),
 ]
-optim_wrapper = dict(type="BFloat16OptimWrapper", optimizer=dict(type="AdamW"))
+optim_wrapper = dict(optimizer=dict(type="AdamW"))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.5, end=2, by_epoch=False),
     dict(type="PolyLR", by_epoch=False),
 ]
-custom_hooks = [dict(type="ReliabilityHook", warmup=0.0, fade=0.5)]
 """
 """A network of some thousand weights for 16x16 pixels, with all the parts of a real one."""
 
@@ -374,12 +373,23 @@ def training_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         kind: [(f"{number}.{kind}.png", write_square(number)[at]) for number in range(16)]
         for at, kind in enumerate(("image", "label", "reliability"))
     }
+    members["uncertainty"] = [
+        (name.replace("reliability", "uncertainty"), data) for name, data in members["reliability"]
+    ]
     for kind, files in members.items():
         path = Path(f"data/{kind}.tar")
         for row, member in zip(uris, write_shard(root / path, files), strict=True):
             row[kind] = replace(member, path=str(path)).uri
     rows = [
-        {"sample_id": str(number), "kept": True, "split": "train" if number < 12 else "val", **row}
+        {
+            "sample_id": str(number),
+            "kept": True,
+            "split": "train" if number < 12 else "val",
+            "classes": [
+                {"name": ("red", "blue")[number % 2], "area": 0.25, "peak": 1, "margin": 1}
+            ],
+            **row,
+        }
         for number, row in enumerate(uris)
     ]
     write_table(root / "data/dataset/index.parquet", rows, DATASET)
@@ -409,8 +419,39 @@ def toy_params(make_params: Callable[..., Params]) -> Callable[..., Params]:
                 "train_segmenter.iterations": 4,
                 "train_segmenter.checkpoint_interval": 2,
                 "train_segmenter.batch_size": 4,
+                "train_segmenter.warmup": 0.0,
+                "train_segmenter.fade": 0.5,
                 **(changes or {}),
             }
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_config(toy_params: Callable[..., Params], training_root: Path) -> Callable[..., Any]:
+    """The config of a training of four iterations on the toy dataset, with some changes."""
+    from tasks.training_config import build_config  # seconds to import, and needed by few tests
+
+    def make(mapped: bool = True, others: dict[str, Any] | None = None, **changes: Any) -> Any:
+        mine = {f"train_segmenter.{key}": value for key, value in changes.items()}
+        section = toy_params({**mine, **(others or {})})
+        train_set, val_set = (
+            {
+                "type": "ShardDataset",
+                "folder": str(training_root / "data/dataset"),
+                "split": split,
+                "root": str(training_root),
+            }
+            for split in ("train", "val")
+        )
+        return build_config(
+            section.train_segmenter,
+            train_set,
+            val_set,
+            3,
+            reliability=mapped,
+            root=training_root,
         )
 
     return make

@@ -26,7 +26,7 @@ def test_both_networks_are_measured_on_the_same_images(
     assert evaluation["test_set"] == "data/storybook/test"
     assert evaluation["not_measured"] == []
     shown = training_root / "data/evaluation"
-    assert len(list(shown.iterdir())) == 6 * 4
+    assert len(list(shown.glob("*.png"))) == 6 * 4
     for part, key in (("prediction", "per_class"), ("reference", "reference_per_class")):
         confusion = np.zeros((3, 3), np.int64)
         for number in range(6):
@@ -37,6 +37,13 @@ def test_both_networks_are_measured_on_the_same_images(
             confusion += confusion_matrix(truth, label, 3)
         assert list(evaluation[key]) == ["background", "red", "blue"]
         assert list(evaluation[key].values()) == pytest.approx(iou_per_class(confusion), abs=1e-4)
+        if part == "prediction":
+            counted = (shown / "confusion.csv").read_text().splitlines()
+            names = ["background", "red", "blue"]
+            assert counted[0] == ",".join(["true class", *names])
+            assert [row.split(",")[0] for row in counted[1:]] == names
+            rows = [[int(value) for value in row.split(",")[1:]] for row in counted[1:]]
+            assert rows == confusion.tolist()
     rows = (training_root / "plots/evaluation_per_class.csv").read_text().splitlines()
     ious = (evaluation["per_class"]["red"], evaluation["reference_per_class"]["red"])
     assert rows[0] == "class,synthetic,reference"

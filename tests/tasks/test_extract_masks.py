@@ -27,6 +27,7 @@ from tasks.mask_methods import spread_by_self_attention, with_background
 from tasks.params import ExtractMasks, Params
 from tasks.refine import dense_crf, guided_filter
 from tasks.shards import Member, write_shard
+from tasks.uncertainty import label_variance
 
 METHODS = ("attn2mask", "averaged", "self_attention", "diffumask")
 VALUES = {"car": 1, "dog": 7}
@@ -494,3 +495,31 @@ def test_the_stage_keeps_samples_and_masks_together(
     shard = (tmp_path / "data/masks/shards/car-0000.tar").read_bytes()
     extract_masks.run(params, tmp_path)
     assert (tmp_path / "data/masks/shards/car-0000.tar").read_bytes() == shard
+
+
+def test_the_labels_variance_is_stored_when_it_is_asked_for(
+    tmp_path: Path, make_params: Callable[..., Params]
+) -> None:
+    ramp = np.linspace(0, 1, 16).reshape(1, 4, 4)
+    write_samples(tmp_path, [sampled(ramp, ["dog"]), sampled(halves(), ["car", "dog"])])
+    changes = {"extract_masks.attn2mask.resolutions": None, "extract_masks.refine": "none"}
+    extract_masks.run(make_params(changes), tmp_path)
+    without = records.read_rows(tmp_path / "data/masks/index.parquet")
+    assert all(row["uncertainty_size"] is None for row in without)
+
+    scalings = [0.5, 1.0, 2.0]
+    params = make_params({**changes, "extract_masks.response_scalings": scalings})
+    extract_masks.run(params, tmp_path)
+    first = records.read_rows(tmp_path / "data/masks/index.parquet")[0]
+    path = str(tmp_path / first["shard"])
+    stored = decode(Member(path, first["uncertainty_offset"], first["uncertainty_size"]).read())
+    batch = [sampled(ramp, ["dog"])]
+    stack = score_stack(batch, class_maps(batch, params.extract_masks), params.extract_masks)
+    expected = label_variance(stack, scalings)[0] * 255
+    assert 0 < (stored > 0).mean() < 1
+    np.testing.assert_allclose(stored, expected, atol=0.51)
+    for part in ("label", "reliability"):
+        one, other = (
+            Member(path, row[f"{part}_offset"], row[f"{part}_size"]) for row in (first, without[0])
+        )
+        assert one.size == other.size

@@ -69,6 +69,7 @@ def test_rejected_samples_keep_their_rows(tmp_path: Path) -> None:
         {
             "sample_id": f"s{i}", "shard": "b.tar", "label_offset": 512, "label_size": 5,
             "reliability_offset": 1536, "reliability_size": 6,
+            "uncertainty_offset": 2048 if i else None, "uncertainty_size": 7 if i else None,
             "classes": [scores(area=0.0 if i == 1 else 0.5)],
         }
         for i in range(3)
@@ -80,6 +81,8 @@ def test_rejected_samples_keep_their_rows(tmp_path: Path) -> None:
     assert rows[1]["split"] == ""
     assert rows[0]["image"] == "shard://a.tar?offset=512&size=9"
     assert rows[0]["reliability"] == "shard://b.tar?offset=1536&size=6"
+    uncertainty = "shard://b.tar?offset=2048&size=7"
+    assert [row["uncertainty"] for row in rows] == [None, uncertainty, uncertainty]
     summary = summarise(rows, ["car", "dog"])
     assert summary["samples"] == 3
     assert summary["reasons"] == {"min_area": 1}

@@ -16,6 +16,14 @@ def test_pixels_are_counted_by_true_and_predicted_class() -> None:
     assert confusion_matrix(TRUTH, PREDICTION, 4).tolist() == expected
 
 
+def test_in_16_bits_255_is_a_class_and_65535_is_left_out() -> None:
+    truth = np.array([[0, 255, 255, 65535]], np.uint16)
+    prediction = np.array([[0, 255, 1, 1]], np.uint16)
+    confusion = confusion_matrix(truth, prediction, 300)
+    assert confusion.sum() == 3
+    assert (confusion[0, 0], confusion[255, 255], confusion[255, 1]) == (1, 1, 1)
+
+
 def test_iou_is_the_overlap_over_the_union_and_none_where_a_class_is_nowhere() -> None:
     ious = iou_per_class(confusion_matrix(TRUTH, PREDICTION, 4))
     assert ious == [pytest.approx(2 / 4), pytest.approx(2 / 3), pytest.approx(1 / 2), None]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.machine import gpu_problems, machine_problems, run_bytes
-from tasks.params import Params
+from tasks.machine import choose_device, gpu_problems, machine_problems, run_bytes
+from tasks.params import InputError, Params
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -119,3 +119,19 @@ def test_float16_is_for_gpus(
     assert [problem.partition(": ")[0] for problem in problems] == (
         ["sample_images.dtype"] if refused else []
     )
+
+
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("gpu", "device: must be auto, cpu, cuda or cuda:N, not 'gpu'"),
+        ("cuda:1", "device: cuda:1 is not there: PyTorch sees 1 CUDA devices"),
+    ],
+)
+def test_a_device_that_is_not_there_is_not_chosen(
+    monkeypatch: pytest.MonkeyPatch, device: str, message: str
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(InputError, match=message):
+        choose_device(device)
+    assert [choose_device(name) for name in ("cpu", "cuda", "cuda:0")] == ["cpu", "cuda", "cuda:0"]

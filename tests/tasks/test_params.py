@@ -229,7 +229,12 @@ RULES: list[tuple[str, Any, str]] = [
     ("train_segmenter__iterations", 0, "greater than or equal to 1, not 0"),
     ("train_segmenter__batch_size", 1, "greater than or equal to 2, not 1"),
     ("train_segmenter__learning_rate", 0.0, "greater than 0, not 0.0"),
-    ("train_segmenter__reliability", "beco", "'none' or 'weighted', not 'beco'"),
+    ("train_segmenter__reliability", "beco", "'urn' or 'co_training', not 'beco'"),
+    ("train_segmenter__co_training__classmix", 1.0, "less than 1, not 1.0"),
+    ("extract_masks__response_scalings", [1.0], "several different factors, not [1.0]"),
+    ("extract_masks__response_scalings", [2.0, 2.0], "several different factors, not [2.0, 2.0]"),
+    ("train_segmenter__ema", 1.0, "less than 1, not 1.0"),
+    ("train_segmenter__patience", 0, "greater than or equal to 1, not 0"),
     ("train_segmenter__num_workers", -1, "greater than or equal to 0, not -1"),
     ("train_reference__labelled_set", "", "at least 1 character"),
     ("evaluate_segmenter__test_set", "", "at least 1 character"),
@@ -288,6 +293,37 @@ def test_a_method_whose_capture_is_lacking_is_refused_by_its_key(
     tmp_path: Path, changes: dict[str, Any], expected: str
 ) -> None:
     assert message(tmp_path, **changes) == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"fade": 0.95}, "shares of the iterations, 1 at most, not 0.1 and 0.95"),
+        ({"warmup": 0.5}, "classmix_from must not lie before warmup ends, not 0.3 and 0.5"),
+        ({"accumulation": 4}, "must be a multiple of accumulation, since a checkpoint keeps no"),
+    ],
+)
+def test_a_recipe_that_contradicts_itself_is_refused(
+    tmp_path: Path, changes: dict[str, Any], rule: str
+) -> None:
+    text = message(tmp_path, **{f"train_segmenter__{key}": value for key, value in changes.items()})
+    assert text.startswith("params.yaml: train_segmenter: ") and rule in text
+
+
+def test_urn_needs_response_scalings(tmp_path: Path) -> None:
+    text = message(tmp_path, train_segmenter__reliability="urn")
+    assert text.startswith("params.yaml: extract_masks.response_scalings: train_segmenter.reli")
+    several = {"extract_masks__response_scalings": [0.5, 1.0, 2.0]}
+    section = load(tmp_path, train_segmenter__reliability="urn", **several).train_segmenter
+    assert section.knobs == {"sharpness": 4.0}
+
+
+def test_only_the_chosen_methods_knobs_count(tmp_path: Path) -> None:
+    knobs = {
+        method: load(tmp_path, train_segmenter__reliability=method).train_segmenter.knobs
+        for method in ("none", "weighted", "ignore_band")
+    }
+    assert knobs == {"none": {}, "weighted": {"least": 0.0}, "ignore_band": {"quantile": 0.3}}
 
 
 def test_a_method_finds_what_is_kept(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Bad input stops before anything is computed, with one clear message, and touches no output."""
 
+import hashlib
 import importlib.util
 import json
 import os
@@ -33,6 +34,7 @@ OUTPUTS = {
     "data/inputs/test_set.json",
     "data/inputs/texts.json",
     "data/inputs/reference.json",
+    "data/inputs/init_from.json",
 }
 
 PAGE_NAMES = ("car", "boat", "tree", "house", "bird", "fish", "dog", "flower")
@@ -148,6 +150,45 @@ def test_slow_checks_run_again_only_for_other_content(
     assert calls == slow
     run(make({"evaluate_segmenter.test_set": "own", "write_report.seed": 1}), root)
     assert calls == slow * 2
+
+
+def test_initial_weights_are_opened_again_only_for_other_content(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[bytes] = []
+    monkeypatch.setattr(
+        preflight, "check_initial", lambda path, *_: opened.append(path.read_bytes())
+    )
+    params = make({"train_segmenter.init_from": "start.pth"})
+    weights, config = root / "start.pth", root / "mmseg_configs/storybook/tiny.py"
+    weights.write_bytes(b"one")
+    run(params, root)
+    run(params, root)
+    assert opened == [b"one"]
+    record = json.loads((root / "data/inputs/init_from.json").read_text())
+    assert record == {"source": "outside", "digest": hashlib.sha256(b"one").hexdigest()}
+    weights.write_bytes(b"other")
+    run(params, root)
+    config.write_text("model = dict()")
+    run(params, root)
+    assert opened == [b"one", b"other", b"other"]
+
+
+def test_initial_weights_that_do_not_fit_touch_no_output(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(make(), root)
+    before = outputs(root)
+
+    def refuse(path: Path, *_: object) -> None:
+        raise InputError(f"{path.name} does not fit")
+
+    monkeypatch.setattr(preflight, "check_initial", refuse)
+    (root / "start.pth").touch()
+    assert (
+        message(make({"train_segmenter.init_from": "start.pth"}), root) == "start.pth does not fit"
+    )
+    assert outputs(root) == before
 
 
 def test_other_code_or_another_lexicon_checks_again(
@@ -271,6 +312,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         {"train_segmenter.config": "mmseg_configs/storybook/tny.py"},
         "train_segmenter.config: mmseg_configs/storybook/tny.py does not exist; there is "
         "mmseg_configs/storybook/tiny.py",
+    ),
+    "initial weights that are not there": (
+        {"train_segmenter.init_from": "models/nowhere"},
+        "train_segmenter.init_from: models/nowhere does not exist",
     ),
     "an unknown device": (
         {"sample_images.device": "gpu"},
@@ -489,20 +534,6 @@ def test_the_dense_crf_is_asked_for_where_it_is_not_installed(
     assert problem.startswith("extract_masks.method: diffumask needs the dense CRF")
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: object())
     assert mask_problems(make_params(changes)) == []
-
-
-def test_more_classes_than_the_training_reads_are_refused(
-    make_params: Callable[..., Params],
-) -> None:
-    classes = [{"name": f"c{i}", "phrases": [f"c{i}"]} for i in range(255)]
-    assert mask_problems(make_params({"expand_prompts.classes": classes[:254]})) == []
-    (problem,) = mask_problems(make_params({"expand_prompts.classes": classes}))
-    assert problem == (
-        "expand_prompts.classes: 255 classes have 16-bit labels, which train_segmenter cannot read "
-        "yet; it trains with 254 at most: leave some out"
-    )
-    scene = {"expand_prompts.background": "none", "expand_prompts.classes": classes}
-    assert mask_problems(make_params(scene)) == []
 
 
 def test_the_guided_filter_needs_pixels(make_params: Callable[..., Params]) -> None:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 from transformers import CLIPTokenizer
 
-from storybook.vocabulary import STREET_CLASSES
+from storybook.vocabulary import PAGE_CLASSES, STREET_CLASSES
 from tasks.captions import claim_table, find_claims
 from tasks.english import normalise
 from tasks.lexicon import look_up_all
@@ -101,8 +101,11 @@ REAL = {
 }
 
 
+STORYBOOKS = ("storybook", "storybook_finetune", "storybook_pretrain", "storybook_street")
+
+
 def test_the_presets_are_those_of_the_readme() -> None:
-    assert preset_names(ROOT) == sorted(["storybook", "storybook_street", *REAL])
+    assert preset_names(ROOT) == sorted([*STORYBOOKS, *REAL])
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -227,7 +230,7 @@ def test_human_captions_expand_for_the_real_tokenizer(
     assert {"cat", "dog", "sofa", "person"} <= beside
 
 
-@pytest.mark.parametrize("name", ["storybook", "storybook_street", *REAL])
+@pytest.mark.parametrize("name", [*STORYBOOKS, *REAL])
 def test_no_template_of_a_preset_names_a_class(name: str, shared_root: Path) -> None:
     """Nothing marks such a word, and `tasks.phrases` takes it for the class's own."""
     params = load_params(ROOT / f"presets/{name}.yaml", lists=shared_root)
@@ -276,6 +279,29 @@ def test_streets_are_full_scenes_that_storybook_s_text_encoder_can_read() -> Non
 def test_storybook_expands() -> None:
     section = load_params(ROOT / "presets/storybook.yaml").expand_prompts
     assert len(list(expand(section))) == 8 * section.images_per_class
+
+
+def test_pretraining_makes_each_kind_of_storybook_a_class() -> None:
+    section = load_params(ROOT / "presets/storybook_pretrain.yaml").expand_prompts
+    kinds = [kind for thing in PAGE_CLASSES for kind in thing.hyponyms]
+    assert section.class_names == kinds and len(kinds) == 24
+    rows = list(expand(section))
+    assert len(rows) == 24 * section.images_per_class
+    assert {(each["name"], each["phrase"]) for row in rows for each in row["classes"]} == {
+        (kind, kind) for kind in kinds
+    }
+    tokenizer = CLIPTokenizer.from_pretrained(ROOT / "models/storybook-sd/tokenizer")
+    assert prompt_problems(prepare(section), [tokenizer], 20) == []
+
+
+def test_finetuning_is_storybook_from_another_start() -> None:
+    ours, theirs, pretraining = (
+        yaml.safe_load((ROOT / f"presets/{name}.yaml").read_text())
+        for name in ("storybook_finetune", "storybook", "storybook_pretrain")
+    )
+    key = "train_segmenter.init_from"
+    assert list(differences(ours, theirs)) == [(key, "models/pretrained", "none")]
+    assert pretraining["train_segmenter"] == theirs["train_segmenter"]
 
 
 def test_clip_s_tokenizer_is_the_real_one(clip_tokenizer: Any) -> None:

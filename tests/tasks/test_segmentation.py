@@ -1,6 +1,5 @@
 """Training through MMSegmentation at toy size: its config, its result, what a kill leaves of it."""
 
-import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,56 +9,16 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.runner import Runner
+from mmengine.runner import ValLoop
 
 from tasks import segmentation
-from tasks.params import InputError, Params
+from tasks.label_maps import encode_image, encode_label
+from tasks.params import Params
 from tasks.records import read_json
-from tasks.segmentation import build_config, latest_checkpoint, load_config, mean_curve, train
-from tasks.segmenter import build_network
+from tasks.segmentation import latest_checkpoint, mean_curve, train
+from tasks.training_config import build_config
 
-ROOT = Path(__file__).parents[2]
-CONFIGS = sorted(
-    path for path in (ROOT / "mmseg_configs").glob("*/*.py") if path.parent.name != "reliability"
-)
-KEYS = {
-    *inspect.signature(Runner).parameters,
-    "custom_imports",
-    "norm_cfg",
-    "train_pipeline",
-    "test_pipeline",
-}
-"""What a config of ours may say at its top level: MMEngine takes any other key in silence."""
-
-MakeParams = Callable[..., Params]
-
-
-@pytest.fixture
-def make_config(make_params: MakeParams, training_root: Path) -> Callable[..., Config]:
-    """The config of a training of four iterations on the toy dataset, with some changes."""
-
-    def make(reliability: bool = True, **changes: Any) -> Config:
-        changes = {"config": "tiny.py", "iterations": 4, "checkpoint_interval": 2, **changes}
-        section = make_params({f"train_segmenter.{k}": v for k, v in changes.items()})
-        train_set, val_set = (
-            {
-                "type": "ShardDataset",
-                "folder": str(training_root / "data/dataset"),
-                "split": split,
-                "root": str(training_root),
-            }
-            for split in ("train", "val")
-        )
-        return build_config(
-            section.train_segmenter,
-            train_set,
-            val_set,
-            3,
-            reliability=reliability,
-            root=training_root,
-        )
-
-    return make
+MakeConfig = Callable[..., Config]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -67,49 +26,8 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return loaded
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_our_configs_have_no_misspelt_key_and_build(path: Path, make_params: MakeParams) -> None:
-    assert set(load_config(path)) <= KEYS
-    section = make_params({"train_segmenter.config": str(path)}).train_segmenter
-    cfg = build_config(section, {}, None, 9, reliability=True, root=ROOT)
-    network = build_network(cfg).eval()
-    with torch.no_grad():
-        logits = network(torch.zeros(1, 3, 64, 64))
-    assert logits.shape[1] == 9
-
-
-def test_a_config_holds_the_recipe(make_config: Callable[..., Config]) -> None:
-    cfg = make_config(learning_rate=0.5, batch_size=3, iterations=9)
-    assert cfg.optim_wrapper.optimizer.lr == 0.5
-    assert cfg.train_dataloader.batch_size == 3
-    assert [scheduler.end for scheduler in cfg.param_scheduler] == [2, 9]
-    assert [head.num_classes for head in (cfg.model.decode_head, cfg.model.auxiliary_head)] == [
-        3,
-        3,
-    ]
-
-
-def test_without_reliability_nothing_reads_or_fades_it(make_config: Callable[..., Config]) -> None:
-    used, unused = make_config(), make_config(reliability=False)
-    for cfg, count in ((used, 1), (unused, 0)):
-        steps = [step["type"] for step in cfg.train_dataloader.dataset.pipeline]
-        assert steps.count("LoadReliability") == count
-        assert [hook["type"] for hook in cfg.custom_hooks] == ["ReliabilityHook"] * count
-
-
-def test_a_network_that_cannot_use_reliability_is_refused(
-    make_config: Callable[..., Config], training_root: Path
-) -> None:
-    text = (training_root / "tiny.py").read_text()
-    stock = training_root / "stock.py"
-    stock.write_text(text.replace("ReliabilityEncoderDecoder", "EncoderDecoder"))
-    with pytest.raises(InputError, match=r"the model of stock\.py is a EncoderDecoder"):
-        make_config(config="stock.py")
-    assert make_config(config="stock.py", reliability=False).model.type == "EncoderDecoder"
-
-
 def test_a_training_reports_its_curves_and_leaves_no_litter(
-    make_config: Callable[..., Config], tmp_path: Path
+    make_config: MakeConfig, tmp_path: Path
 ) -> None:
     finished = train(make_config(), "data", "training", tmp_path)
     assert {path.name for path in finished.iterdir()} == {
@@ -124,14 +42,15 @@ def test_a_training_reports_its_curves_and_leaves_no_litter(
     assert report["final_loss"] == report["curve"][-1][1]
     assert [at for at, _ in report["val"]] == [2, 4]
     assert all(0 <= miou <= 1 for _, miou in report["val"])
-    strengths = [strength for _, strength, _ in report["reliability"]]
-    assert strengths == pytest.approx([0, 0.5, 1, 1])
-    means = [mean for _, _, mean in report["reliability"]]
-    assert means == pytest.approx([1, 0.75, 0.5, 0.5], abs=0.01)
+    rows = report["reliability"]
+    assert [row["iteration"] for row in rows] == [1, 2, 3, 4]
+    assert [row["strength"] for row in rows] == pytest.approx([0, 0.5, 1, 1])
+    assert [row["reliable"] for row in rows] == pytest.approx([1, 0.75, 0.5, 0.5], abs=0.01)
+    assert set(rows[0]["reliable_by_class"]) == {"background", "red", "blue"}
 
 
 def test_a_finished_training_is_taken_over(
-    make_config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finished = train(make_config(), "data", "training", tmp_path)
     monkeypatch.setattr(segmentation, "build_runner", None)
@@ -141,10 +60,30 @@ def test_a_finished_training_is_taken_over(
             train(*changed, "training", tmp_path)
 
 
+EVERYTHING: dict[str, Any] = {
+    "reliability": "co_training",
+    "fade": 0.0,
+    "co_training.classmix": 0.7,
+    "co_training.classmix_from": 0.0,
+    "co_training.confidence": 0.3,
+    "co_training.quantile": 0.6,
+    "learning_rate": 0.05,
+    "seed": 5,
+    "ema": 0.5,
+    "keep": "best",
+    "accumulation": 2,
+}
+"""With this seed the fourth batch is pasted into the two that follow the checkpoint."""
+
+
+@pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["plain", "everything"])
 def test_a_training_that_was_killed_ends_with_the_same_tensors(
-    make_config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_config: MakeConfig,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, Any],
 ) -> None:
-    cfg = make_config(iterations=6)
+    cfg = make_config(iterations=6, **changes)
     whole = train(cfg, "data", "training", tmp_path / "whole")
 
     @contextmanager
@@ -166,6 +105,97 @@ def test_a_training_that_was_killed_ends_with_the_same_tensors(
     assert expected.keys() == got.keys()
     for name, tensor in expected.items():
         torch.testing.assert_close(got[name], tensor, rtol=0, atol=0, msg=name)
+
+
+def test_two_networks_stay_two(make_config: MakeConfig, tmp_path: Path) -> None:
+    finished = train(make_config(reliability="co_training"), "data", "training", tmp_path)
+    first, second = (
+        weights(finished)[f"networks.{number}.decode_head.conv_seg.weight"] for number in (0, 1)
+    )
+    assert not torch.equal(first, second)
+    rows = read_json(finished / "training.json")["reliability"]
+    assert all(0 <= row["agreement"] <= 1 for row in rows)
+
+
+def test_the_best_weights_are_kept_and_their_average_where_one_is_asked_for(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the mIoU made up: 0.5, 0.7, 0.6, and so on."""
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def judge(loop: ValLoop) -> dict[str, float]:
+        seen.append({key: value.clone() for key, value in loop.runner.model.state_dict().items()})
+        return {"mIoU": [50.0, 70.0, 60.0, 70.0][len(seen) - 1]}
+
+    monkeypatch.setattr(ValLoop, "run", judge)
+    cfg = make_config(iterations=8, checkpoint_interval=2, keep="best")
+    finished = train(cfg, "data", "training", tmp_path)
+    report = read_json(finished / "training.json")
+    assert (report["kept"], report["iterations"]) == (4, 8)
+    assert report["val"] == [[2, 0.5], [4, 0.7], [6, 0.6], [8, 0.7]]
+    for name, tensor in weights(finished).items():
+        assert torch.equal(tensor, seen[1][name])
+
+
+def test_it_stops_when_patience_is_at_an_end(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = iter([50.0, 60.0, 40.0, 55.0])
+    monkeypatch.setattr(ValLoop, "run", lambda _: {"mIoU": next(values)})
+    cfg = make_config(iterations=20, checkpoint_interval=2, patience=2)
+    report = read_json(train(cfg, "data", "training", tmp_path) / "training.json")
+    assert (report["iterations"], report["kept"]) == (8, 8)
+    assert [at for at, _ in report["curve"]] == list(range(1, 9))
+
+
+def test_the_average_is_of_every_step(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Two steps with a momentum of 0.75: the average is 1/4 w2 + 3/4 w1, it begins as w1."""
+    steps = []
+    for iterations in (1, 2):
+        cfg = make_config(iterations=iterations)
+        cfg.param_scheduler = []
+        steps.append(weights(train(cfg, "data", "training", tmp_path)))
+    cfg = make_config(iterations=2, ema=0.75)
+    cfg.param_scheduler = []
+    averaged = weights(train(cfg, "data", "training", tmp_path))
+    name = "decode_head.conv_seg.weight"
+    torch.testing.assert_close(averaged[name], 0.75 * steps[0][name] + 0.25 * steps[1][name])
+
+
+def test_more_than_255_classes_train_and_255_is_one_of_them(
+    toy_params: Callable[..., Params], training_root: Path, tmp_path: Path
+) -> None:
+    """Images that show class 255 alone are learnt and measured as such."""
+    rng = np.random.default_rng(0)
+    names = [f"c{number}" for number in range(300)]
+    label = np.full((16, 16), 255, np.uint16)
+    label[:2] = 65535
+    for number in range(4):
+        image = rng.integers(0, 256, (16, 16, 3)).astype(np.uint8)
+        for folder, data in (("images", encode_image(image)), ("labels", encode_label(label))):
+            path = tmp_path / f"set/{folder}/{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+    labelled = {"type": "FolderDataset", "folder": str(tmp_path / "set"), "classes": names}
+    changes = {"iterations": 12, "learning_rate": 0.1, "checkpoint_interval": 12}
+    section = toy_params({f"train_segmenter.{key}": value for key, value in changes.items()})
+    cfg = build_config(
+        section.train_segmenter, labelled, labelled, 300, reliability=False, root=training_root
+    )
+    report = read_json(train(cfg, "data", "training", tmp_path) / "training.json")
+    assert report["curve"][0][1] > 5 > 0.5 > report["final_loss"]
+    assert report["val"] == [[12, 1.0]]
+
+
+def test_deterministic_mode_is_of_the_training_alone(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    one, two = (
+        weights(train(make_config(deterministic=True), "data", "training", tmp_path / name))
+        for name in ("one", "two")
+    )
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_the_latest_checkpoint_is_the_last_one_that_is_whole(tmp_path: Path) -> None:

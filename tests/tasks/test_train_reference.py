@@ -13,7 +13,7 @@ def test_the_reference_learns_from_real_labels_alone(
 ) -> None:
     train_reference.run(toy_params(), training_root)
     folder = training_root / "models/reference"
-    assert {path.name for path in folder.iterdir()} == {"config.py", "weights.pth"}
+    assert {path.name for path in folder.iterdir()} == {"classes.json", "config.py", "weights.pth"}
     report = read_json(training_root / "metrics/reference_training.json")
     assert (report["trained"], report["iterations"], report["images"]) == (True, 4, 8)
     assert [at for at, _ in report["val"]] == [2, 4]

@@ -1,5 +1,7 @@
 """Stage train_segmenter at toy size."""
 
+import hashlib
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,12 +18,54 @@ def test_the_stage_leaves_a_network_and_its_report(
 ) -> None:
     train_segmenter.run(toy_params(), training_root)
     folder = training_root / "models/segmenter"
-    assert {path.name for path in folder.iterdir()} == {"config.py", "weights.pth"}
+    assert {path.name for path in folder.iterdir()} == {"classes.json", "config.py", "weights.pth"}
+    assert read_json(folder / "classes.json") == ["background", "red", "blue"]
     weights = torch.load(folder / "weights.pth", weights_only=True)
     assert weights["decode_head.conv_seg.weight"].shape == (3, 8, 1, 1)
     report = read_json(training_root / "metrics/training.json")
     assert (report["iterations"], report["images"]) == (4, 12)
-    assert set(report) == {"iterations", "images", "final_loss", "curve", "val", "reliability"}
+    curves = (training_root / "plots/training.csv").read_text().splitlines()
+    losses = [loss for _, loss in report["curve"]]
+    (_, first), (_, last) = report["val"]
+    assert curves[0] == "iteration,loss,miou"
+    assert curves[1:] == [
+        f"1,{losses[0]},",
+        f"2,{losses[1]},{first}",
+        f"3,{losses[2]},",
+        f"4,{losses[3]},{last}",
+    ]
+    assert set(report) == {
+        "iterations",
+        "images",
+        "final_loss",
+        "curve",
+        "val",
+        "kept",
+        "reliability",
+    }
+
+
+def test_a_run_goes_on_from_what_another_run_has_learnt(
+    toy_params: Callable[..., Params], training_root: Path
+) -> None:
+    """The result of the run before, copied, as the presets of storybook chain them."""
+    train_segmenter.run(toy_params(), training_root)
+    shutil.copytree(training_root / "models/segmenter", training_root / "models/pretrained")
+    more = {
+        "init_from": "models/pretrained",
+        "reliability": "co_training",
+        "co_training.classmix": 0.0,
+    }
+    train_segmenter.run(
+        toy_params({f"train_segmenter.{key}": value for key, value in more.items()}), training_root
+    )
+    report = read_json(training_root / "metrics/training.json")["init_from"]
+    weights = training_root / "models/pretrained/weights.pth"
+    assert report["digest"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert report["fresh_head_layers"] == [
+        "networks.1.auxiliary_head.conv_seg",
+        "networks.1.decode_head.conv_seg",
+    ]
 
 
 def test_splits_count_kept_samples_and_an_empty_one_is_the_users_error() -> None:
@@ -34,3 +78,26 @@ def test_splits_count_kept_samples_and_an_empty_one_is_the_users_error() -> None
     assert train_segmenter.count_splits(rows) == {"train": 2, "val": 1}
     with pytest.raises(InputError, match="none of 1 samples was kept for training"):
         train_segmenter.count_splits(rows[3:])
+
+
+@pytest.mark.parametrize("changes", [{"keep": "best"}, {"patience": 2}])
+def test_there_must_be_something_to_judge_by(
+    toy_params: Callable[..., Params],
+    training_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    changes: dict[str, object],
+) -> None:
+    monkeypatch.setattr(train_segmenter, "count_splits", lambda _: {"train": 12, "val": 0})
+    params = toy_params({f"train_segmenter.{key}": value for key, value in changes.items()})
+    with pytest.raises(InputError, match="nothing is held out to judge by"):
+        train_segmenter.run(params, training_root)
+
+
+def test_a_class_without_a_kept_sample_is_named() -> None:
+    def row(kept: bool, *names: str) -> dict[str, object]:
+        return {"kept": kept, "classes": [{"name": name} for name in names]}
+
+    rows = [row(True, "car", "tree"), row(False, "boat")]
+    train_segmenter.check_classes(rows, ["car", "tree"])
+    with pytest.raises(InputError, match=r"no sample was kept of 2 classes: boat, dog; metrics"):
+        train_segmenter.check_classes(rows, ["car", "boat", "tree", "dog"])

@@ -31,12 +31,53 @@ def test_an_iteration_draws_the_same_whatever_came_before_it() -> None:
 def test_validation_is_due_every_interval_and_at_the_end() -> None:
     done: list[int] = []
     runner = SimpleNamespace(iter=0, max_iters=7)
-    runner.val_loop = SimpleNamespace(run=lambda: done.append(runner.iter + 1))
+    runner.val_loop = SimpleNamespace(run=lambda: done.append(runner.iter + 1) or {"mIoU": 12.345})
     hook = ValidationHook(interval=3)
     for iteration in range(7):
         runner.iter = iteration
         hook.after_train_iter(runner, iteration)
     assert done == [3, 6, 7]
+    assert hook.values == [[3, 0.1235], [6, 0.1235], [7, 0.1235]]
+
+
+def watch(hook: ValidationHook, percents: list[float]) -> SimpleNamespace:
+    """Validate once an iteration until the training is stopped."""
+    values = iter(percents)
+    runner = SimpleNamespace(iter=0, max_iters=100)
+    runner.train_loop = SimpleNamespace(stop_training=False)
+    runner.val_loop = SimpleNamespace(run=lambda: {"mIoU": next(values)})
+    for iteration in range(len(percents)):
+        if not runner.train_loop.stop_training:
+            runner.iter = iteration
+            hook.after_train_iter(runner, iteration)
+    return runner
+
+
+def test_patience_counts_from_the_first_best() -> None:
+    hook = ValidationHook(interval=1, patience=2)
+    runner = watch(hook, [30.0, 50.0, 50.0, 40.0, 60.0])
+    assert runner.train_loop.stop_training
+    assert len(hook.values) == 4
+    assert not watch(ValidationHook(interval=1), [50.0] * 9).train_loop.stop_training
+
+
+def test_a_training_that_had_stopped_stays_stopped_when_it_is_resumed() -> None:
+    stopped, resumed = (ValidationHook(interval=1, patience=1) for _ in range(2))
+    runner = watch(stopped, [50.0, 40.0])
+    checkpoint: dict = {}
+    stopped.before_save_checkpoint(runner, checkpoint)
+    resumed.after_load_checkpoint(runner, checkpoint)
+    runner.train_loop.stop_training = False
+    resumed.before_train(runner)
+    assert runner.train_loop.stop_training
+
+
+def test_the_kept_iteration_is_the_last_or_the_best() -> None:
+    runner = SimpleNamespace(iter=9)
+    for keep, kept in (("last", 9), ("best", 4)):
+        hook = ValidationHook(interval=2, keep=keep)
+        hook.values = [[2, 0.1], [4, 0.3], [6, 0.2], [8, 0.3]]
+        assert hook.kept(runner) == kept
 
 
 def test_progress_shows_the_mean_of_the_last_losses() -> None:

@@ -1,11 +1,13 @@
-"""The schedule of the reliability's strength."""
+"""The schedule of reliability, and what a resumed training keeps of it."""
 
+from copy import deepcopy
 from types import SimpleNamespace
 
 import pytest
-from mmengine.logging import MessageHub
+import torch
 from torch import nn
 
+from mmseg_configs.reliability.batch import Counts
 from mmseg_configs.reliability.hook import ReliabilityHook, strength_at
 
 
@@ -19,17 +21,71 @@ def test_strength_without_a_fade_is_a_step() -> None:
     assert strength_at(0, warmup=0, fade=0) == 1
 
 
-def test_the_hook_sets_the_model_and_logs_what_it_set() -> None:
-    model = nn.Identity()
-    hub = MessageHub.get_instance("test_reliability_hook")
-    runner = SimpleNamespace(model=model, iter=0, max_iters=10, message_hub=hub)
-    hook = ReliabilityHook(warmup=0.2, fade=0.4)
-    for iteration in range(10):
+class Runner(SimpleNamespace):
+    """As much of a runner as the hook looks at, with a `Counts` for a model."""
+
+    def __init__(self) -> None:
+        dataset = SimpleNamespace(metainfo={"classes": ("background", "car")})
+        super().__init__(
+            model=nn.Identity(),
+            iter=0,
+            max_iters=10,
+            train_dataloader=SimpleNamespace(dataset=dataset),
+        )
+        self.model.counts = Counts(2)
+        self.model.reliability_state = lambda: {"counts": self.model.counts.state()}
+        self.model.load_reliability_state = lambda state: self.model.counts.load(state["counts"])
+
+
+def run(hook: ReliabilityHook, runner: Runner, iterations: range) -> list[tuple[float, float]]:
+    """Strength and probability of ClassMix by iteration; in each a pixel of class 1 is counted."""
+    phases = []
+    for iteration in iterations:
         runner.iter = iteration
         hook.before_train_iter(runner, iteration)
-    logged = hub.get_scalar("train/reliability_strength").data[0]
-    assert logged.tolist() == pytest.approx([0, 0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 1])
-    assert model.reliability_strength == 1
+        phases.append((runner.model.phase.strength, runner.model.phase.classmix))
+        weight = torch.tensor([float(iteration % 2)])
+        runner.model.counts.add(torch.tensor([1]), weight, ignore_index=255)
+        hook.after_train_iter(runner, iteration)
+    return phases
+
+
+def test_the_hook_sets_the_phase_and_closes_intervals() -> None:
+    runner = Runner()
+    hook = ReliabilityHook(warmup=0.2, fade=0.4, classmix=0.5, classmix_from=0.7, interval=4)
+    phases = run(hook, runner, range(10))
+    strengths = [strength for strength, _ in phases]
+    assert strengths == pytest.approx([0, 0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 1])
+    assert [probability for _, probability in phases] == [0] * 7 + [0.5] * 3
+    assert [row["iteration"] for row in hook.history] == [4, 8, 10]
+    assert hook.history[0] == {
+        "iteration": 4,
+        "strength": 0.25,
+        "reliable": 0.5,
+        "reliable_by_class": {"background": None, "car": 0.5},
+    }
+
+
+def test_chance_is_the_iterations_and_the_seeds() -> None:
+    def draw(seed: int, iterations: range) -> float:
+        runner, hook = Runner(), ReliabilityHook(seed=seed)
+        run(hook, runner, iterations)
+        return torch.rand((), generator=runner.model.phase.generator).item()
+
+    assert draw(1, range(5)) == draw(1, range(4, 5))
+    assert len({draw(1, range(5)), draw(2, range(5)), draw(1, range(6))}) == 3
+
+
+def test_history_and_counts_go_on_from_a_checkpoint() -> None:
+    whole, begun, resumed = (ReliabilityHook(interval=4) for _ in range(3))
+    run(whole, Runner(), range(10))
+    first, second = Runner(), Runner()
+    run(begun, first, range(6))
+    checkpoint: dict = {}
+    begun.before_save_checkpoint(first, checkpoint)
+    resumed.after_load_checkpoint(second, deepcopy(checkpoint))
+    run(resumed, second, range(6, 10))
+    assert resumed.history == whole.history
 
 
 @pytest.mark.parametrize("shares", [(-0.1, 0.5), (0.2, -1), (0.7, 0.4)])

@@ -11,6 +11,7 @@ from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from mmseg_configs.reliability.batch import Phase
 from mmseg_configs.reliability.losses import reliability_weighted_cross_entropy
 
 CLASSES = 3
@@ -85,7 +86,7 @@ def total(network: Any, batch: tuple[Tensor, Tensor, Tensor | None]) -> dict[str
 
 def test_each_head_weighs_its_own_loss(batch: tuple[Tensor, Tensor, Tensor]) -> None:
     network = build()
-    network.reliability_strength = 0.5
+    network.phase = Phase(strength=0.5)
     losses = total(network, batch)
     images, label, reliability = batch
     weights = 0.5 + 0.5 * reliability
@@ -97,7 +98,9 @@ def test_each_head_weighs_its_own_loss(batch: tuple[Tensor, Tensor, Tensor]) -> 
         logits = torch.nn.functional.interpolate(part(features), size=(16, 16), mode="bilinear")
         expected = scale * reliability_weighted_cross_entropy(logits, label, weights)
         torch.testing.assert_close(losses[f"{name}.loss_ce"], expected)
-    torch.testing.assert_close(losses["reliability_weight"], weights.mean())
+    counted = network.counts.read(["none", "car", "boat"], two_networks=False)
+    mean = weights[label != 255].mean().item()
+    assert counted["reliable"] == pytest.approx(mean, abs=1e-4)
 
 
 def test_full_trust_no_strength_and_no_map_are_plain_cross_entropy(
@@ -108,11 +111,34 @@ def test_full_trust_no_strength_and_no_map_are_plain_cross_entropy(
     plain = build(decode_head=head(loss_decode=stock))
     expected = total(plain, (images, label, None))["decode.loss_ce"]
     network = build()
-    assert "reliability_weight" not in total(network, (images, label, None))
     for strength, given in [(1.0, None), (1.0, torch.ones_like(reliability)), (0.0, reliability)]:
-        network.reliability_strength = strength
+        network.phase = Phase(strength)
         loss = total(network, (images, label, given))["decode.loss_ce"]
         torch.testing.assert_close(loss, expected)
+
+
+def test_each_method_turns_the_map_into_its_weights() -> None:
+    reliability = torch.tensor([0.0, 0.4, 0.6, 1.0])
+    expected = {
+        "weighted": [0.2, 0.52, 0.68, 1.0],
+        "ignore_band": [0, 0, 1, 1],
+        "urn": [0.1353, 0.3012, 0.4493, 1.0],
+    }
+    for method, weights in expected.items():
+        network = build(method=method, least=0.2, quantile=0.5, sharpness=2.0)
+        torch.testing.assert_close(
+            network.weights(reliability), torch.tensor(weights).float(), atol=1e-4, rtol=0
+        )
+        network.phase = Phase(strength=0.0)
+        assert network.weights(reliability).tolist() == [1, 1, 1, 1]
+
+
+def test_a_map_that_was_not_padded_like_its_label_is_refused(
+    batch: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    images, label, reliability = batch
+    with pytest.raises(ValueError, match=r"map is \(15, 16\) and the label map \(16, 16\)"):
+        total(build(), (images, label, reliability[:, 1:]))
 
 
 def test_a_sample_without_a_map_is_trusted_beside_one_with_a_map(

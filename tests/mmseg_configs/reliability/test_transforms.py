@@ -1,4 +1,4 @@
-"""The reliability map follows the label map through what MMSegmentation does to it."""
+"""Labels of either width and their reliability through what MMSegmentation does to them."""
 
 from pathlib import Path
 from typing import Any
@@ -9,21 +9,28 @@ import torch
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 
-from mmseg_configs.reliability import ReliabilityDataPreProcessor
+from mmseg_configs.reliability import LoadReliability, ReliabilityDataPreProcessor
 from tasks.label_maps import encode_grey, encode_image, encode_label
 
 LABEL = np.arange(24, dtype=np.uint8).reshape(4, 6)
 """Every pixel a class of its own; the reliability is ten times the class."""
 
 
-def run(folder: Path, *steps: dict[str, Any], reliability: np.ndarray = LABEL * 10) -> Any:
+def run(
+    folder: Path,
+    *steps: dict[str, Any],
+    reliability: np.ndarray = LABEL * 10,
+    label: np.ndarray = LABEL,
+    loader: str = "LoadAnnotations",
+    **more: Any,
+) -> Any:
     """Load the sample, apply ``steps`` and pack."""
     paths = {name: folder / f"{name}.png" for name in ("image", "label", "reliability")}
     paths["image"].write_bytes(encode_image(np.repeat(LABEL[..., None], 3, axis=2)))
-    paths["label"].write_bytes(encode_label(LABEL))
+    paths["label"].write_bytes(encode_label(label))
     paths["reliability"].write_bytes(encode_grey(reliability))
     init_default_scope("mmseg")
-    load = ("LoadImageFromFile", "LoadAnnotations", "LoadReliability")
+    load = ("LoadImageFromFile", loader, "LoadReliability")
     pipeline = Compose(
         [*({"type": name} for name in load), *steps, {"type": "PackReliabilityInputs"}]
     )
@@ -34,6 +41,7 @@ def run(folder: Path, *steps: dict[str, Any], reliability: np.ndarray = LABEL * 
             "reliability_path": str(paths["reliability"]),
             "reduce_zero_label": False,
             "seg_fields": [],
+            **more,
         }
     )
 
@@ -69,6 +77,20 @@ def test_where_rotation_uncovers_pixels_they_are_ignored(tmp_path: Path) -> None
     )
 
 
+def test_trust_is_the_complement_of_uncertainty(tmp_path: Path) -> None:
+    (tmp_path / "uncertainty.png").write_bytes(encode_grey(LABEL * 10))
+    results = {
+        "gt_seg_map": LABEL,
+        "seg_fields": ["gt_seg_map"],
+        "seg_map_path": "label.png",
+        "uncertainty_path": str(tmp_path / "uncertainty.png"),
+    }
+    loaded = LoadReliability(source="uncertainty").transform(dict(results))
+    assert np.array_equal(loaded["gt_reliability"], 255 - LABEL * 10)
+    with pytest.raises(ValueError, match=r"label\.png: this sample has no reliability map"):
+        LoadReliability().transform(results)
+
+
 def test_a_map_of_another_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must be uint8 \(4, 6\) like its label map"):
         run(tmp_path, reliability=np.zeros((4, 5), np.uint8))
@@ -82,3 +104,59 @@ def test_padding_has_no_reliability_and_the_label_255(tmp_path: Path) -> None:
     assert not reliability[4:].any() and not reliability[:, 6:].any()
     assert (label[4:] == 255).all() and (label[:, 6:] == 255).all()
     torch.testing.assert_close(reliability[:4, :6], torch.tensor(LABEL * 10) / 255)
+
+
+WIDE = (LABEL.astype(np.uint16) * 40 + 15) | (LABEL.astype(np.uint16) == 3) * np.uint16(65535)
+"""Labels 15 to 935, 255 among them, and one ignored pixel."""
+
+
+def test_16_bit_labels_keep_their_values_and_255_is_a_class(tmp_path: Path) -> None:
+    assert (WIDE == 255).sum() == (WIDE == 65535).sum() == 1
+    sample = run(tmp_path, label=WIDE, loader="LoadLabelMap")["data_samples"]
+    assert sample.gt_sem_seg.data[0].tolist() == WIDE.tolist()
+    narrow = np.where(LABEL == 3, np.uint8(255), LABEL)
+    sample = run(tmp_path, label=narrow, loader="LoadLabelMap")["data_samples"]
+    expected = np.where(LABEL == 3, 65535, LABEL.astype(np.int64))
+    assert sample.gt_sem_seg.data[0].tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"type": "RandomFlip", "prob": 1.0},
+        {"type": "RandomCrop", "crop_size": (3, 2), "ignore_index": 65535},
+        {"type": "Resize", "scale": (12, 8), "keep_ratio": False},
+    ],
+    ids=lambda step: step["type"],
+)
+def test_16_bit_labels_and_their_reliability_stay_together(
+    tmp_path: Path, step: dict[str, Any]
+) -> None:
+    sample = run(tmp_path, step, label=WIDE, loader="LoadLabelMap")["data_samples"]
+    label, reliability = sample.gt_sem_seg.data, sample.gt_reliability.data
+    values = torch.round(reliability * 255 / 10).long()
+    expected = torch.where(values == 3, 65535, values * 40 + 15)
+    assert torch.equal(label, expected)
+
+
+def test_rotating_and_padding_uncover_65535(tmp_path: Path) -> None:
+    rotate = {"type": "RandomRotate", "prob": 1.0, "degree": (45, 45), "seg_pad_val": 65535}
+    packed = run(tmp_path, rotate, label=WIDE, loader="LoadLabelMap")
+    label = packed["data_samples"].gt_sem_seg.data
+    assert (label == 65535).sum() > 4 and set(label.flatten().tolist()) <= {*WIDE.flatten()}
+    packed = run(tmp_path, label=WIDE, loader="LoadLabelMap")
+    preprocess = ReliabilityDataPreProcessor(size=(5, 8), seg_pad_val=65535)
+    sample = preprocess(pseudo_collate([packed]), training=True)["data_samples"][0]
+    label = sample.gt_sem_seg.data[0]
+    assert (label[4:] == 65535).all() and (label[:, 6:] == 65535).all()
+    assert torch.equal(label[:4, :6], torch.tensor(WIDE.astype(np.int64)))
+
+
+def test_a_label_that_is_no_class_is_refused_by_sample_and_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"label\.png: sample s7 has the label 20, and .* 0 to 19"):
+        run(tmp_path, class_count=20, sample_id="s7")
+    label = np.where(LABEL >= 20, np.uint8(255), LABEL)
+    packed = run(tmp_path, class_count=20, label=label)
+    assert (packed["data_samples"].gt_sem_seg.data == 255).sum() == 4
+    with pytest.raises(ValueError, match=r"sample .*image\.png has the label 935, and"):
+        run(tmp_path, class_count=900, label=WIDE, loader="LoadLabelMap")

@@ -1,0 +1,48 @@
+"""Preflight looks at the initial weights: their content, and whether they fit the network."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tasks.digests import DigestCache
+from tasks.initial_checks import check_initial, initial_record
+from tasks.params import InputError, Params
+from tasks.segmenter import build_network
+from tasks.training_config import build_config
+
+Make = Callable[..., Params]
+
+
+@pytest.fixture
+def start(toy_params: Make, training_root: Path, tmp_path: Path) -> Path:
+    """Weights of the toy network for five classes."""
+    section = toy_params().train_segmenter
+    cfg = build_config(section, {}, None, 5, reliability=True, root=training_root)
+    torch.save(build_network(cfg).state_dict(), tmp_path / "start.pth")
+    return tmp_path / "start.pth"
+
+
+def test_the_record_is_of_the_content(start: Path, tmp_path: Path) -> None:
+    cache = DigestCache(tmp_path / "cache.json")
+    assert initial_record(None, cache) == {"source": "none"}
+    digest = hashlib.sha256(start.read_bytes()).hexdigest()
+    assert initial_record(start, cache) == {"source": "outside", "digest": digest}
+
+
+@pytest.mark.parametrize("reliability", ["weighted", "co_training"])
+def test_weights_of_the_network_for_other_classes_are_fine(
+    toy_params: Make, training_root: Path, start: Path, reliability: str
+) -> None:
+    check_initial(start, toy_params({"train_segmenter.reliability": reliability}), training_root)
+
+
+def test_weights_of_a_wider_network_are_not(
+    toy_params: Make, training_root: Path, start: Path
+) -> None:
+    wider = (training_root / "tiny.py").read_text().replace("channels=8", "channels=16")
+    (training_root / "wider.py").write_text(wider)
+    with pytest.raises(InputError, match=r"start\.pth is the checkpoint of another architecture"):
+        check_initial(start, toy_params({"train_segmenter.config": "wider.py"}), training_root)
