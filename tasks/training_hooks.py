@@ -23,6 +23,9 @@ H = TypeVar("H", bound=Hook)
 class ProgressHook(Hook):
     """Tells a progress bar of each iteration, with the loss averaged over the last ones.
 
+    Where reliability is used, also with the share of pixels that count, and, in co-training, of
+    those on which the two networks agree, over the last interval of `ReliabilityHook`.
+
     Args:
         advance: what `tasks.progress.progress` gave.
         window: iterations to average over.
@@ -38,7 +41,13 @@ class ProgressHook(Hook):
     ) -> None:
         """Count the iteration."""
         loss = runner.message_hub.get_scalar("train/loss").mean(self.window)
-        self.advance(1, f"loss {loss:.3f}")
+        said = [f"loss {loss:.3f}"]
+        reliability = find_hook(runner, ReliabilityHook)
+        row = reliability.history[-1] if reliability and reliability.history else {}
+        for name in ("reliable", "agreement"):
+            if row.get(name) is not None:
+                said.append(f"{name} {row[name]:.2f}")
+        self.advance(1, ", ".join(said))
 
 
 class CurvesHook(Hook):

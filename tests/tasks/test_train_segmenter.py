@@ -27,12 +27,13 @@ def test_the_stage_leaves_a_network_and_its_report(
     curves = (training_root / "plots/training.csv").read_text().splitlines()
     losses = [loss for _, loss in report["curve"]]
     (_, first), (_, last) = report["val"]
-    assert curves[0] == "iteration,loss,miou"
+    shares = [row["reliable"] for row in report["reliability"]]
+    assert curves[0] == "iteration,loss,miou,reliable,agreement"
     assert curves[1:] == [
-        f"1,{losses[0]},",
-        f"2,{losses[1]},{first}",
-        f"3,{losses[2]},",
-        f"4,{losses[3]},{last}",
+        f"1,{losses[0]},,{shares[0]},",
+        f"2,{losses[1]},{first},{shares[1]},",
+        f"3,{losses[2]},,{shares[2]},",
+        f"4,{losses[3]},{last},{shares[3]},",
     ]
     assert set(report) == {
         "iterations",
