@@ -6,8 +6,8 @@ ratio is of their mean times: a batch that is mixed and one that is not cost dif
 
 The loader is MMEngine's, with two worker processes and the storybook pipeline, over as many samples
 as there are: from tar shards by offset, as trainings read them, and from loose files of the same
-bytes. Rounds alternate. Cores busy is the CPU time, by the clock's, of the workers and of the process
-that collects what they load.
+bytes. Rounds alternate. Cores busy is the CPU time, by the clock's, of the workers and of the
+process that collects what they load.
 """
 
 import statistics
