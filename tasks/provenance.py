@@ -9,6 +9,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tasks.image_provenance import Provenance
 from tasks.params import InputError
 from tasks.presets import differences
@@ -30,8 +32,11 @@ STAGES = {
 }
 """The stages that a sample passes, and what each leaves of it."""
 SECTIONS = ("sample_images", "extract_masks", "filter_masks")
-_PLACED = {"image": "samples", "attention": "samples"}
+_SAMPLE_PARTS = ("image", "attention")
 _MASK_PARTS = ("label", "reliability", "uncertainty")
+_NO_SCORES = ("sample_id", "prompt_id", "classes")
+_NO_VERDICT = (*_NO_SCORES, "text", *_SAMPLE_PARTS, *_MASK_PARTS)
+"""What the dataset repeats of other tables."""
 
 Row = dict[str, Any]
 
@@ -89,13 +94,7 @@ def explain(prefix: str, root: Path = Path()) -> Row:
         notes.append(
             "no dvc.lock: the stages ran without DVC, so their parameters are not recorded"
         )
-    of_masks = {"classes", *(name for name in verdict if name in ("image", "attention"))}
     classes = scores.get("classes") or mask.get("classes") or verdict.get("classes") or []
-    verdict_columns = {
-        name: value
-        for name, value in verdict.items()
-        if name not in {*of_masks, *_MASK_PARTS, "sample_id", "prompt_id", "text"}
-    }
     return {
         "sample_id": sample_id,
         "prompt": prompt,
@@ -104,20 +103,16 @@ def explain(prefix: str, root: Path = Path()) -> Row:
         "parameters": {name: here.section(name) for name in SECTIONS} if known else {},
         "parameters_changed": parameters_changed(here) if known else [],
         "files": {
-            **{part: file_record(sample, part, root) for part in _PLACED},
+            **{part: file_record(sample, part, root) for part in _SAMPLE_PARTS},
             **{
                 part: file_record(mask, part, root)
                 for part in _MASK_PARTS
                 if mask.get(f"{part}_size") is not None
             },
         },
-        "scores": {
-            name: value
-            for name, value in scores.items()
-            if name not in ("sample_id", "prompt_id", "classes")
-        },
+        "scores": {name: value for name, value in scores.items() if name not in _NO_SCORES},
         "classes": classes,
-        "verdict": verdict_columns or None,
+        "verdict": {name: value for name, value in verdict.items() if name not in _NO_VERDICT},
         "revision": recorded_at(here, list(STAGES.values())) if known else None,
         "runs": runs_of(here) if known else {},
         "notes": notes + (_drift(here) if known else []),
@@ -164,8 +159,6 @@ def parameters_changed(here: Revision) -> list[Row]:
     Returns:
         ``key``, ``made_with`` and ``now`` of each; None = not there.
     """
-    import yaml
-
     text = here.text(PARAMS)
     now = (yaml.safe_load(text) if text else None) or {}
     made = {stage: here.section(stage) for stage in STAGES}
@@ -216,7 +209,7 @@ def _drift(here: Revision) -> list[str]:
         if sum(one.stat().st_size for one in parts) != out.size:
             notes.append(
                 f"{path} is not what dvc.lock holds, so parameters, revision and run may be of "
-                "another state; `python -m tasks.lineage check` says more, `dvc repro` makes them one"
+                "another state; `python -m tasks.lineage check` says more, `dvc repro` makes it so"
             )
     return notes
 

@@ -20,7 +20,7 @@ NEAR = 5
 """Candidates that are named where nothing matches."""
 
 
-def has_columns(path: Path, columns: Sequence[str]) -> list[str]:
+def present_columns(path: Path, columns: Sequence[str]) -> list[str]:
     """Those of ``columns`` that a table has; tables of earlier versions lack some."""
     names = set(parquet.read_schema(path).names)
     return [name for name in columns if name in names]

@@ -1,6 +1,7 @@
 """The run log of the flow, ``.maskloom/runs.ndjson``, read: which run made an output.
 
-The flow writes a line a run, with the digests of all outputs as the run left them (`flows.run_log`).
+The flow writes a line a run, with the digests of all outputs as the run left them
+(`flows.run_log`).
 """
 
 import json
@@ -49,7 +50,7 @@ def run_of(stage: str, output: str, md5: str, runs: list[Run]) -> Run | None:
     for run in runs:
         if run["outputs"].get(output) != md5:
             continue
-        of_stage = next((one for one in run["stages"] if one["stage"] == stage), {})
+        of_stage: Run = next((one for one in run["stages"] if one["stage"] == stage), {})
         outcome = of_stage.get("outcome")
         if found is None or (outcome == "ran" and found["outcome"] != "ran"):
             keys = ("run_id", "started", "ended", "host", "revision")

@@ -1,0 +1,79 @@
+"""Where samples and networks come from, what changed between revisions, and whether all is whole.
+
+    python -m tasks.lineage explain 3f2a       a sample, by its id or a beginning of it
+    python -m tasks.lineage trace models/segmenter
+    python -m tasks.lineage diff HEAD~1 workspace
+    python -m tasks.lineage check
+
+All of it is read from the manifests, ``dvc.lock``, DVC's cache, git and the flow's run log.
+"""
+
+import json
+from typing import Annotated, Any
+
+import cyclopts
+from cyclopts import Parameter
+from cyclopts.types import NonNegativeInt
+from rich.console import Console, RenderableType
+
+from tasks import lineage_views as views
+from tasks.entry import run_tool
+
+app = cyclopts.App(
+    name="python -m tasks.lineage",
+    help="Where samples and networks come from, what changed, and whether all is whole.",
+)
+
+AsJson = Annotated[bool, Parameter(name="--json", negative="", help="print JSON for machines")]
+
+
+@app.command
+def explain(sample: str, *, as_json: AsJson = False) -> None:
+    """Where a sample comes from, and why it was kept or rejected.
+
+    Its prompt and the words replaced in it, seed, model, adapter, the parameters that made it,
+    scores, verdict, files, the commit and the run of the flow.
+
+    Args:
+        sample: its id, or a beginning of it that no other has.
+    """
+    from tasks.provenance import explain
+
+    found = explain(sample)
+    _show(found, views.explanation(found), as_json)
+
+
+@app.command
+def diff(
+    before: str,
+    after: str = "workspace",
+    *,
+    examples: Annotated[NonNegativeInt, Parameter(help="samples of each kind to list")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """What changed between two revisions.
+
+    Parameters, code, kept samples per class, samples that came, went or changed (the same prompt
+    with another image, label or verdict) and metrics. Nothing is checked out: what a commit made is
+    read from DVC's cache.
+
+    Args:
+        before: a commit, branch or tag of git, a DVC experiment, or workspace.
+        after: the same.
+    """
+    from tasks.dataset_diff import compare
+    from tasks.revisions import open_revision
+
+    found = compare(open_revision(before), open_revision(after), examples)
+    _show(found, views.difference(found), as_json)
+
+
+def _show(found: Any, view: RenderableType, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        Console(highlight=False).print(view)
+
+
+if __name__ == "__main__":
+    run_tool(app)
