@@ -9,6 +9,7 @@ All of it is read from the manifests, ``dvc.lock``, DVC's cache, git and the flo
 """
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import cyclopts
@@ -44,6 +45,22 @@ def explain(sample: str, *, as_json: AsJson = False) -> None:
 
 
 @app.command
+def trace(checkpoint: Path, *, as_json: AsJson = False) -> None:
+    """A trained network back to every input.
+
+    Its dataset, samples, masks, prompts, base model, adapter, labelled sets, initial weights,
+    config, code and parameters. A copy is known by its content.
+
+    Args:
+        checkpoint: a folder such as models/segmenter, or a file of weights.
+    """
+    from tasks.checkpoint_trace import trace
+
+    found = trace(checkpoint)
+    _show(found, views.ancestry(found), as_json)
+
+
+@app.command
 def diff(
     before: str,
     after: str = "workspace",
@@ -66,6 +83,20 @@ def diff(
 
     found = compare(open_revision(before), open_revision(after), examples)
     _show(found, views.difference(found), as_json)
+
+
+@app.command
+def check(*, as_json: AsJson = False) -> None:
+    """Verify every shard, index row and digest; status 1 when something is not whole.
+
+    A flipped byte is found and its sample and shard are named.
+    """
+    from tasks.integrity import check
+
+    found = check()
+    _show(found, views.soundness(found), as_json)
+    if not found["ok"]:
+        raise SystemExit(1)
 
 
 def _show(found: Any, view: RenderableType, as_json: bool) -> None:

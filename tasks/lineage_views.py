@@ -15,8 +15,6 @@ from rich.tree import Tree
 Row = dict[str, Any]
 
 CLASS_STYLES = ("bold cyan", "bold magenta", "bold yellow", "bold green")
-MOST_ROWS = 10
-"""Samples, modules and findings of a kind that are listed; ``--json`` lists all."""
 
 
 def plain(text: Any) -> str:
@@ -155,6 +153,72 @@ def difference(found: Row) -> Group:
     return Group(*parts)
 
 
+def ancestry(found: Row) -> Group:
+    """What `tasks.checkpoint_trace.trace` returns."""
+    checkpoint, commit, run = found["checkpoint"], found["recorded"], found["run"]
+    head = facts(
+        [
+            ("network", checkpoint["path"]),
+            ("is", f"{found['output']} of {found['revision']['name']}"),
+            ("SHA-256", checkpoint["sha256"]),
+            ("revision", _commit(commit)),
+            ("run", _run(run) if run else "no run in the run log made it"),
+        ]
+    )
+    tree = Tree(Text(plain(found["output"]), "bold"))
+    _grow(tree, found["made_by"])
+    start = found["init_from"]
+    if start is None:
+        return Group(head, "", tree)
+    begun = Text(plain(f"started from {start['path']}, SHA-256 {start['sha256']}"))
+    return Group(head, "", tree, "", begun, *([ancestry(start["trace"])] if start["trace"] else []))
+
+
+def _grow(tree: Tree, stage: Row) -> None:
+    """Add a stage, its inputs, and what made these."""
+    if stage.get("see_above"):
+        tree.add(Text(f"made by {stage['stage']}, see above", "dim"))
+        return
+    files = len(stage["code"]["files"])
+    said = Text.assemble("made by ", (stage["stage"], "bold cyan"))
+    said.append(f", code {stage['code']['digest'][:12]} ({files} files)", "dim")
+    branch = tree.add(said)
+    for section, values in stage["parameters"].items():
+        text = yaml.safe_dump(
+            {section: values}, sort_keys=False, default_flow_style=True, width=2**20
+        )
+        branch.add(Text(plain(text.strip().strip("{}")), "dim"))
+    for one in stage["inputs"]:
+        size = f"{one['size']:,} bytes" + (f" in {one['files']:,} files" if one["files"] else "")
+        label = Text.assemble((plain(one["path"]), "bold"), f", MD5 {one['md5']}, {size}")
+        if one["stale"]:
+            label.append(" STALE: its stage has made another since; run `dvc repro`", "bold red")
+        for name, value in one["facts"].items():
+            label.append("\n" + plain(f"{name}: {value}"), "dim")
+        leaf = branch.add(label)
+        if "made_by" in one:
+            _grow(leaf, one["made_by"])
+
+
+def _commit(commit: Row | None) -> str:
+    if commit is None:
+        return "uncommitted: no commit's dvc.lock holds this"
+    return f"{commit['commit'][:12]} of {commit['date']}: {commit['subject']}"
+
+
+def soundness(found: Row) -> Group:
+    """What `tasks.integrity.check` returns."""
+    checked, findings = found["checked"], found["findings"]
+    against = "dvc.lock and the indexes" if checked["against_dvc_lock"] else "the indexes"
+    said = Text(
+        f"{checked['files']:,} files, {checked['bytes'] / 1e6:,.1f} MB, {checked['shards']:,} "
+        f"shards, {checked['samples']:,} samples checked against {against}: "
+    )
+    said.append(*(("all is whole", "bold green") if found["ok"] else ("NOT whole", "bold red")))
+    rows = ([one["sample_id"] or "-", one["path"], one["fault"]] for one in findings)
+    return Group(said, *([grid("sample", "file", "fault", rows=rows)] if findings else []))
+
+
 def verdict_of(row: Row) -> str:
     """A dataset row's verdict in a few words."""
     if row["kept"] is None:
@@ -211,15 +275,7 @@ def _changed_since(changes: list[Row]) -> Table:
 
 
 def _origin(sample: Row) -> Table:
-    commit = sample["revision"]
-    found: list[tuple[str, Any]] = [
-        (
-            "revision",
-            f"{commit['commit'][:12]} of {commit['date']}: {commit['subject']}"
-            if commit
-            else "uncommitted: no commit's dvc.lock holds these outputs",
-        )
-    ]
+    found: list[tuple[str, Any]] = [("revision", _commit(sample["revision"]))]
     for stage, run in sample["runs"].items():
         found.append((stage, _run(run) if run else "made without the flow: no run in the run log"))
     return facts(found)
@@ -235,8 +291,3 @@ def _run(run: Row) -> str:
 
 def _score(value: Any) -> Any:
     return f"{value:.4f}" if isinstance(value, float) else value
-
-
-def tree_of(label: str, style: str = "") -> Tree:
-    """The beginning of a tree of plain text."""
-    return Tree(Text(plain(label), style))
