@@ -4,11 +4,14 @@
     python -m tasks.lineage trace models/segmenter
     python -m tasks.lineage diff HEAD~1 workspace
     python -m tasks.lineage check
+    python -m tasks.lineage croissant          the dataset for other tools and catalogues
+    python -m tasks.lineage openlineage        the runs for other tools and catalogues
 
 All of it is read from the manifests, ``dvc.lock``, DVC's cache, git and the flow's run log.
 """
 
 import json
+import logging
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +22,8 @@ from rich.console import Console, RenderableType
 
 from tasks import lineage_views as views
 from tasks.entry import run_tool
+
+log = logging.getLogger(__name__)
 
 app = cyclopts.App(
     name="python -m tasks.lineage",
@@ -97,6 +102,54 @@ def check(*, as_json: AsJson = False) -> None:
     _show(found, views.soundness(found), as_json)
     if not found["ok"]:
         raise SystemExit(1)
+
+
+@app.command
+def croissant(
+    *,
+    out: Path = Path("croissant.json"),
+    name: str = "maskloom",
+    license: str | None = None,
+) -> None:
+    """Describe data/dataset in Croissant 1.1, with provenance in W3C's words.
+
+    Args:
+        out: the file to write; it names the dataset's files relative to its own folder.
+        name: of the dataset.
+        license: URL of its licence; left out where none is given.
+    """
+    from tasks.croissant import describe
+    from tasks.records import write_json
+
+    write_json(out, describe(out, name=name, license=license))
+    print(out)
+
+
+@app.command
+def openlineage(
+    *,
+    out: Path | None = None,
+    url: Annotated[str | None, Parameter(env_var="OPENLINEAGE_URL")] = None,
+) -> None:
+    """The pipeline's runs as OpenLineage events, one JSON a line.
+
+    They go to standard output, or to a file, or to an OpenLineage server, or to both of these.
+
+    Args:
+        out: a file to write.
+        url: a server, such as http://localhost:5000. Without one nothing is sent.
+    """
+    from tasks.openlineage import events, send, to_lines
+
+    found = list(events())
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(to_lines(found), encoding="utf-8")
+        log.info("%d events: %s", len(found), out)
+    if url:
+        log.info("%d events sent to %s", send(found, url), url)
+    if not out and not url:
+        print(to_lines(found), end="")
 
 
 def _show(found: Any, view: RenderableType, as_json: bool) -> None:

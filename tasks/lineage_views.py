@@ -183,11 +183,12 @@ def _grow(tree: Tree, stage: Row) -> None:
     said = Text.assemble("made by ", (stage["stage"], "bold cyan"))
     said.append(f", code {stage['code']['digest'][:12]} ({files} files)", "dim")
     branch = tree.add(said)
+    own = stage["parameters"].get(stage["stage"], {})
+    text = yaml.safe_dump(own, sort_keys=False, default_flow_style=True, width=2**20).strip()
+    branch.add(Text(plain(text.removeprefix("{").removesuffix("}")), "dim"))
     for section, values in stage["parameters"].items():
-        text = yaml.safe_dump(
-            {section: values}, sort_keys=False, default_flow_style=True, width=2**20
-        )
-        branch.add(Text(plain(text.strip().strip("{}")), "dim"))
+        if section != stage["stage"]:
+            branch.add(Text(plain(f"and of {section}: {', '.join(values)}"), "dim"))
     for one in stage["inputs"]:
         size = f"{one['size']:,} bytes" + (f" in {one['files']:,} files" if one["files"] else "")
         label = Text.assemble((plain(one["path"]), "bold"), f", MD5 {one['md5']}, {size}")
