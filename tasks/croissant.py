@@ -185,7 +185,7 @@ def _distribution(here: Revision, out: Path) -> Iterator[Json]:
         )
         for path in (SAMPLES, MASKS)
     }
-    kinds = {DATASET: "application/vnd.apache.parquet", CLASSES: "application/json"}
+    kinds = {DATASET: "application/x-parquet", CLASSES: "application/json"}
     kinds |= {shard: "application/x-tar" for names in shards.values() for shard in names}
     with progress("digests", len(kinds), "files") as advance:
         for path, kind in kinds.items():
@@ -266,7 +266,10 @@ def _record_sets(classes: list[str], columns: list[str]) -> Iterator[Json]:
         content = (
             "sc:ImageObject" if name != "labels" else ["cr:SegmentationMask", "sc:ImageObject"]
         )
-        identity = _field(f"{name}/sample_id", "sc:Text", "Its sample.", source, file="filename")
+        identity = _field(
+            f"{name}/sample_id", "sc:Text", "The id in `samples`.", source, file="filename"
+        )
+        # No `references`: mlcroissant 1.1.1 cannot join files with a parquet table.
         identity["source"]["transform"] = {"regex": r"([^\/.]+)\.[^\/]*png$"}
         yield {
             "@type": "cr:RecordSet",
@@ -275,7 +278,7 @@ def _record_sets(classes: list[str], columns: list[str]) -> Iterator[Json]:
             "description": meaning,
             "key": {"@id": f"{name}/sample_id"},
             "field": [
-                {**identity, "references": {"field": {"@id": "samples/sample_id"}}},
+                identity,
                 _field(f"{name}/content", content, meaning, source, file="content"),
             ],
         }
