@@ -1,11 +1,14 @@
 """What changed between two revisions: parameters, code, samples, counts and metrics.
 
 Samples of two revisions are the same where their prompt is: text, class words and seed. Manifests
-are compared by column, so a million rows take seconds. Imports no torch.
+are compared by column, so a million rows take seconds. Nulls follow Kleene's logic: what one side
+does not know is no change. Nothing here becomes numpy by way of pyarrow, which would import pandas.
+Imports no torch.
 """
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +20,12 @@ from pyarrow import parquet
 from tasks.presets import differences
 from tasks.provenance import DATASET, MASKS, SAMPLES
 from tasks.revisions import Revision
-from tasks.row_lookup import present_columns
 
 Row = dict[str, Any]
 
-IMAGE, LABEL, VERDICT = "image", "label", "verdict"
-_DIGESTS = {
-    SAMPLES: ("image_size", "image_crc32"),
-    MASKS: ("label_size", "label_crc32", "reliability_size", "reliability_crc32"),
-}
-_VERDICT = ("kept", "reason", "split")
+PARTS = {SAMPLES: ("image",), MASKS: ("label", "reliability")}
+"""Index -> what of a sample is compared by its bytes."""
+VERDICT = ("kept", "reason", "split")
 
 
 @dataclass(frozen=True)
@@ -58,9 +57,10 @@ def compare(before: Revision, after: Revision, examples: int = 10) -> Row:
     Raises:
         InputError: a revision has no ``dvc.lock``, or a manifest of it is not on this machine.
     """
-    same = all(_same_output(before, after, path) for path in (SAMPLES, MASKS, DATASET))
-    one = read_samples(before)
-    other = one if same else read_samples(after)
+    digests = digest_columns(before, after)
+    one = read_samples(before, digests)
+    same = all(_same_output(before, after, path) for path in (*PARTS, DATASET))
+    other = one if same else read_samples(after, digests)
     names = {**one.kept_per_class, **other.kept_per_class}
     return {
         "before": {"revision": before.name, "commit": before.commit},
@@ -75,7 +75,7 @@ def compare(before: Revision, after: Revision, examples: int = 10) -> Row:
             }
             for name in names
         ],
-        "samples": compare_samples(one.table, other.table, examples),
+        "samples": compare_samples(one.table, other.table, digests, examples),
         "metrics": _changes(metrics(before), metrics(after)),
     }
 
@@ -109,134 +109,150 @@ def compare_code(before: Revision, after: Revision) -> list[Row]:
     return rows
 
 
-def read_samples(revision: Revision) -> Samples:
+def digest_columns(before: Revision, after: Revision) -> dict[str, list[str]]:
+    """Index -> the columns that tell a part's bytes: CRC-32, or sizes where a side has none.
+
+    Raises:
+        InputError: an index is not on this machine.
+    """
+    columns = {}
+    for path, parts in PARTS.items():
+        schemas = [set(parquet.read_schema(one.file(path)).names) for one in (before, after)]
+        columns[path] = [
+            f"{part}_crc32"
+            if all(f"{part}_crc32" in names for names in schemas)
+            else f"{part}_size"
+            for part in parts
+        ]
+    return columns
+
+
+def read_samples(revision: Revision, digests: dict[str, list[str]]) -> Samples:
     """The manifests of samples, masks and verdicts, joined; only the columns that are compared.
 
     Raises:
         InputError: one is not on this machine.
     """
-    table = _read(revision.file(SAMPLES), ("prompt_id", "sample_id", *_DIGESTS[SAMPLES]))
+    table = _read(revision.file(SAMPLES), ["prompt_id", "sample_id", *digests[SAMPLES]])
     ids = table["sample_id"]
-    masks = _read(revision.file(MASKS), ("sample_id", *_DIGESTS[MASKS]))
-    for name, column in _beside(ids, masks).items():
-        table = table.append_column(name, column)
-    del masks
-    path = revision.file(DATASET)
-    for name, column in _beside(ids, _read(path, ("sample_id", *_VERDICT))).items():
-        table = table.append_column(name, column)
-    return Samples(table, _kept_per_class(path))
+    for path, columns in ((MASKS, digests[MASKS]), (DATASET, VERDICT)):
+        beside = _read(revision.file(path), ["sample_id", *columns])
+        place = _places(ids, beside["sample_id"])
+        for name in columns:
+            column = beside[name] if place is None else pc.take(beside[name], place)
+            table = table.append_column(name, column)
+    return Samples(table, _kept_per_class(revision.file(DATASET)))
 
 
-def compare_samples(before: pa.Table, after: pa.Table, examples: int) -> Row:
+def compare_samples(
+    before: pa.Table, after: pa.Table, digests: dict[str, list[str]], examples: int
+) -> Row:
     """Samples that came, went or changed, prompt by prompt.
 
     Returns:
-        ``before``, ``after``, ``added``, ``removed``, ``changed``: how many; ``changed_files`` and
-        ``changed_verdicts``: of the changed ones, those with another image or label, or another
-        verdict; ``now_kept`` and ``now_rejected``; ``examples``: the first rows of each kind.
+        ``before``, ``after``, ``added``, ``removed``, ``changed``: how many; of the changed ones
+        ``changed_images``, ``changed_labels`` (or reliability) and ``changed_verdicts``, and
+        ``now_kept`` and ``now_rejected``; ``examples``: the first rows of each kind.
     """
-    if before is after:
-        found = np.arange(len(after))
-        differ = {kind: np.zeros(len(after), bool) for kind in (IMAGE, LABEL, VERDICT)}
-        partner, old, new = found, before, after
-    else:
-        place = _places(after["prompt_id"], before["prompt_id"])
-        found = np.flatnonzero(place >= 0)
-        partner = place[found]
-        old, new = before.drop(["prompt_id"]).take(partner), after.drop(["prompt_id"]).take(found)
-        differ = {
-            IMAGE: _any_differs(old, new, _DIGESTS[SAMPLES]),
-            LABEL: _any_differs(old, new, _DIGESTS[MASKS]),
-            VERDICT: _any_differs(old, new, _VERDICT),
-        }
-    changed = np.flatnonzero(differ[IMAGE] | differ[LABEL] | differ[VERDICT])
-    added = np.setdiff1d(np.arange(len(after)), found, assume_unique=True)
-    removed = np.setdiff1d(np.arange(len(before)), partner, assume_unique=True)
-    was, now = (pc.fill_null(part["kept"], False).to_numpy() for part in (old, new))
+    place = _places(after["prompt_id"], before["prompt_id"])
+    kinds = {"image": digests[SAMPLES], "label": digests[MASKS], "verdict": VERDICT}
+    differ = {
+        kind: reduce(pc.or_kleene, (_differs(before, after, name, place) for name in columns))
+        for kind, columns in kinds.items()
+    }
+    changed = reduce(pc.or_kleene, differ.values())
+    was = _partners(before["kept"], place)
+    partner = np.arange(len(after)) if place is None else _numbers(place)
+    left = np.ones(len(before), bool)
+    left[partner[partner >= 0]] = False
+    removed, added = np.flatnonzero(left), np.flatnonzero(partner < 0)
     return {
         "before": len(before),
         "after": len(after),
         "added": len(added),
         "removed": len(removed),
-        "changed": len(changed),
-        "changed_images": int(differ[IMAGE].sum()),
-        "changed_labels": int(differ[LABEL].sum()),
-        "changed_verdicts": int(differ[VERDICT].sum()),
-        "now_kept": int((now & ~was).sum()),
-        "now_rejected": int((was & ~now).sum()),
+        "changed": _count(changed),
+        "changed_images": _count(differ["image"]),
+        "changed_labels": _count(differ["label"]),
+        "changed_verdicts": _count(differ["verdict"]),
+        "now_kept": _count(pc.and_kleene(after["kept"], pc.invert(was))),
+        "now_rejected": _count(pc.and_kleene(was, pc.invert(after["kept"]))),
         "examples": {
-            "added": _some(after, added[:examples]),
-            "removed": _some(before, removed[:examples]),
+            "added": [_row(after, int(at)) for at in added[:examples]],
+            "removed": [_row(before, int(at)) for at in removed[:examples]],
             "changed": [
                 {
-                    "prompt_id": after["prompt_id"][int(found[i])].as_py(),
-                    "what": [kind for kind, rows in differ.items() if rows[i]],
-                    "before": _some(old, [i])[0],
-                    "after": _some(new, [i])[0],
+                    "what": [kind for kind, rows in differ.items() if rows[at].as_py()],
+                    "before": _row(before, int(partner[at])),
+                    "after": _row(after, at),
                 }
-                for i in changed[:examples]
+                for at in pc.indices_nonzero(changed)[:examples].to_pylist()
             ],
         },
     }
 
 
-def _read(path: Path, columns: tuple[str, ...]) -> pa.Table:
-    """Some columns of a table; those that it lacks, as earlier versions do, as nulls."""
-    there = present_columns(path, columns)
-    table = parquet.read_table(path, columns=there)
-    for name in columns:
-        if name not in there:
-            table = table.append_column(name, pa.nulls(len(table)))
-    return table
+def _read(path: Path, columns: list[str]) -> pa.Table:
+    # Without the buffer of whole column chunks, which costs more than it saves on a local disk.
+    with parquet.ParquetFile(path, pre_buffer=False) as file:
+        return file.read(columns=columns)
 
 
-def _beside(ids: pa.ChunkedArray, table: pa.Table) -> dict[str, pa.ChunkedArray]:
-    """The columns of a table of samples, its rows in the order of ``ids``; null where one lacks."""
-    rest = table.drop(["sample_id"])
-    if not table["sample_id"].equals(ids):
-        place = _places(ids, table["sample_id"])
-        rest = rest.take(pa.array(place, mask=place < 0))
-    return {name: rest[name] for name in rest.column_names}
+def _places(wanted: pa.ChunkedArray, among: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Where each of ``wanted`` stands ``among`` the others, null where it does not.
 
-
-def _places(wanted: pa.ChunkedArray, among: pa.ChunkedArray) -> np.ndarray:
-    """Where each of ``wanted`` stands ``among`` the others, -1 where it does not."""
+    None where both are the same, row by row, as they are most of the time.
+    """
     if wanted.equals(among):
-        return np.arange(len(wanted))
-    found = pc.index_in(wanted, value_set=among.combine_chunks())
-    places: np.ndarray = pc.fill_null(found, -1).to_numpy()
-    return places
+        return None
+    return pc.index_in(wanted, value_set=among.combine_chunks())
 
 
-def _any_differs(old: pa.Table, new: pa.Table, columns: tuple[str, ...]) -> np.ndarray:
-    """Rows in which one of the columns has two values; what one side does not know is no change."""
-    differ = np.zeros(len(new), bool)
-    for name in columns:
-        if pa.null() not in (old[name].type, new[name].type):
-            unequal = pc.fill_null(pc.not_equal(old[name], new[name]), False)
-            differ |= unequal.to_numpy()
-    return differ
+def _partners(column: pa.ChunkedArray, place: pa.ChunkedArray | None) -> pa.ChunkedArray:
+    return column if place is None else pc.take(column, place)
+
+
+def _differs(
+    before: pa.Table, after: pa.Table, name: str, place: pa.ChunkedArray | None
+) -> pa.ChunkedArray:
+    """Whether a column has another value than in the row of the same prompt; null: nobody knows."""
+    return pc.not_equal(_partners(before[name], place), after[name])
+
+
+def _count(flags: pa.ChunkedArray) -> int:
+    return pc.sum(flags).as_py() or 0
+
+
+def _numbers(place: pa.ChunkedArray) -> np.ndarray:
+    """The places as numpy, -1 for null."""
+    numbers = np.full(len(place), -1, np.int64)
+    rows = np.frombuffer(_buffer(pc.indices_nonzero(pc.is_valid(place))), np.uint64)
+    known = pc.drop_null(place).combine_chunks()
+    numbers[rows.astype(np.int64)] = np.frombuffer(_buffer(known), np.int32)
+    return numbers
+
+
+def _buffer(values: pa.Array) -> pa.Buffer:
+    width = values.type.bit_width // 8
+    return values.buffers()[1].slice(values.offset * width, len(values) * width)
 
 
 def _kept_per_class(path: Path) -> dict[str, int]:
-    """Class -> kept samples whose prompt names it, read a row group at a time."""
+    """Class -> kept samples whose prompt names it, read a part at a time."""
     counts: dict[str, int] = defaultdict(int)
     with parquet.ParquetFile(path) as file:
         for part in file.iter_batches(columns=["kept", "classes.list.element.name"]):
             lists = part.column("classes")
-            kept = part.column("kept").to_numpy(zero_copy_only=False)
-            lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()
-            names = lists.flatten().field(0).filter(pa.array(np.repeat(kept, lengths)))
-            for entry in pc.value_counts(names):
+            kept = pc.take(part.column("kept"), pc.list_parent_indices(lists))
+            for entry in pc.value_counts(pc.list_flatten(lists).field(0).filter(kept)):
                 counts[entry["values"].as_py()] += entry["counts"].as_py()
     return dict(sorted(counts.items()))
 
 
-def _some(table: pa.Table, places: Any) -> list[Row]:
-    columns = ("prompt_id", "sample_id", *_VERDICT)
-    names = [name for name in columns if name in table.column_names]
-    rows: list[Row] = table.select(names).take(pa.array(places, pa.int64())).to_pylist()
-    return rows
+def _row(table: pa.Table, at: int) -> Row:
+    columns = ["prompt_id", "sample_id", *VERDICT]
+    row: Row = table.select(columns).slice(at, 1).to_pylist()[0]
+    return row
 
 
 def _code(revision: Revision) -> dict[str, dict[str, str]]:

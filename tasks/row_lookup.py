@@ -3,7 +3,7 @@
 Imports no torch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,6 @@ Row = dict[str, Any]
 
 NEAR = 5
 """Candidates that are named where nothing matches."""
-
-
-def present_columns(path: Path, columns: Sequence[str]) -> list[str]:
-    """Those of ``columns`` that a table has; tables of earlier versions lack some."""
-    names = set(parquet.read_schema(path).names)
-    return [name for name in columns if name in names]
 
 
 def find_row(path: Path, column: str, value: str) -> Row | None:

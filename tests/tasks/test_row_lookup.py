@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from tasks.row_lookup import find_ids, find_row, near_ids, present_columns
+from tasks.row_lookup import find_ids, find_row, near_ids
 
 
 @pytest.fixture
@@ -47,7 +47,3 @@ def test_a_table_of_one_group_is_read_in_parts(
     parquet.write_table(pa.table({"name": [f"{number:03d}" for number in range(100)]}), path)
     assert parquet.read_metadata(path).num_row_groups == 1
     assert find_row(path, "name", "057") == {"name": "057"}
-
-
-def test_columns_that_are_there(table: Path) -> None:
-    assert present_columns(table, ["number", "crc32", "name"]) == ["number", "name"]
