@@ -85,7 +85,7 @@ def test_a_damaged_lock_is_one_message(lineage_root: Path) -> None:
     with pytest.raises(InputError, match=r"its dvc.lock cannot be read .* `git checkout dvc.lock`"):
         _ = Revision(WORKSPACE, None, lineage_root).stages
     (lineage_root / "dvc.lock").unlink()
-    with pytest.raises(InputError, match="no dvc.lock there"):
+    with pytest.raises(InputError, match=r"no dvc\.lock there"):
         _ = Revision(WORKSPACE, None, lineage_root).stages
 
 
