@@ -1,12 +1,13 @@
 # Everything starts here; only Python 3.11 or newer, git and make are assumed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow check bench crf try-crf onnx try-onnx
+.PHONY: help setup demo test test-slow check bench crf try-crf onnx try-onnx croissant try-croissant
 
 python := .venv/bin/python
 stamp := .venv/.installed
 crf := .venv/.crf
 onnx := .venv/.onnx
+croissant := .venv/.croissant
 benchmarks := $(filter-out readme, $(basename $(notdir $(shell grep -l cyclopts.run benchmarks/*.py))))
 
 help: ## list these commands
@@ -15,10 +16,10 @@ help: ## list these commands
 demo: $(stamp) ## the whole pipeline on storybook: result table and report/index.html
 	@$(python) -m flows.synthesize
 
-test: check try-crf try-onnx ## checks and tests
+test: check try-crf try-onnx try-croissant ## checks and tests
 	$(python) -m pytest -m "not slow"
 
-test-slow: check try-crf try-onnx ## checks and all tests, the long ones too
+test-slow: check try-crf try-onnx try-croissant ## checks and all tests, the long ones too
 	$(python) -m pytest
 
 check: $(stamp) ## ruff and mypy
@@ -49,6 +50,16 @@ $(onnx): $(stamp)
 	$(python) -m pip install --quiet --disable-pip-version-check \
 	  onnx==1.23.2 onnxruntime==1.32.0 onnxscript==0.7.2
 	@touch $(onnx)
+
+croissant: $(croissant) ## mlcroissant, to validate what tasks.lineage croissant writes
+
+try-croissant: $(stamp)
+	@$(MAKE) --no-print-directory croissant || echo "mlcroissant is missing: its test is skipped" >&2
+
+$(croissant): $(stamp)
+	$(python) -m pip install --quiet --disable-pip-version-check --constraint requirements.lock \
+	  mlcroissant==1.1.1
+	@touch $(croissant)
 
 setup: $(stamp) ## only the environment, .venv; the other commands do it when it is missing
 

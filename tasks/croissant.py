@@ -2,7 +2,9 @@
 
 Croissant is MLCommons' format for datasets, JSON-LD on schema.org's words; its version 1.1 asks for
 W3C's PROV where it is told what a dataset was made from (docs.mlcommons.org/croissant, "Provenance
-Representation"). No clock goes in: the same dataset gives the same file. Imports no torch.
+Representation"). No clock goes in: the same dataset gives the same file. Who reads it with
+mlcroissant sets CROISSANT_CACHE to a new folder after a change: it keeps extracted shards by their
+relative paths, whatever their digests. Imports no torch.
 """
 
 import os
