@@ -101,4 +101,4 @@ def test_mlcroissant_finds_it_valid_and_reads_it(
             data = (lineage_root / member.path).read_bytes()[member.offset :][: member.size]
             assert np.array_equal(picture, decode(data))
     splits = [row["splits/name"] for row in dataset.records("splits")]
-    assert splits == [b"train", b"val"]
+    assert splits == ["train", "val"]
