@@ -112,7 +112,7 @@ class _Tree:
             if owner is None:
                 code[dep.path] = dep.md5
             else:
-                inputs.append(self.input(dep, owner))
+                inputs.append(self.input(name, dep, owner))
         return {
             "stage": name,
             "parameters": self.revision.params(name),
@@ -120,18 +120,18 @@ class _Tree:
             "inputs": inputs,
         }
 
-    def input(self, dep: Artifact, owner: Artifact) -> Row:
+    def input(self, stage: str, dep: Artifact, owner: Artifact) -> Row:
         row: Row = {"path": dep.path, "md5": dep.md5, "size": dep.size, "files": dep.files}
         made = owner.md5 if owner.path == dep.path else None
         row["stale"] = made is not None and made != dep.md5
-        row["facts"] = dict(facts(self.revision, dep.path))
+        row["facts"] = dict(facts(self.revision, stage, dep.path))
         maker = self.revision.maker[owner.path]
         if maker != "preflight":
             row["made_by"] = self.stage(maker)
         return row
 
 
-def facts(revision: Revision, path: str) -> Iterator[tuple[str, Any]]:
+def facts(revision: Revision, stage: str, path: str) -> Iterator[tuple[str, Any]]:
     """What a manifest or record says of itself, where its bytes are on this machine."""
     if path == "data/prompts.parquet":
         found = revision.find(path)
@@ -148,7 +148,7 @@ def facts(revision: Revision, path: str) -> Iterator[tuple[str, Any]]:
             yield "samples", len(kept)
             yield "kept", pc.sum(kept).as_py() or 0
     elif path == "models/lora/adapter.json":
-        record = revision.json(path) or {}
+        record = revision.dependency(stage, path) or {}
         for key in ("source", "digest", "base"):
             if key in record:
                 yield key, record[key]
@@ -157,7 +157,7 @@ def facts(revision: Revision, path: str) -> Iterator[tuple[str, Any]]:
             yield "reference images", len(images)
             yield "digest of the reference images", combine(images)
     elif path.startswith(_INPUTS):
-        record = revision.json(path) or {}
+        record = revision.dependency(stage, path) or {}
         for key, value in record.items():
             if value is not None and not isinstance(value, dict | list):
                 yield key, value
@@ -167,7 +167,7 @@ def _initial(revision: Revision, stage: str, root: Path, seen: set[str]) -> Row 
     """The network that a training started from: traced, where a revision made it."""
     section = revision.section(stage)
     init_from = section.get("init_from", "none")
-    record = revision.json(f"{_INPUTS}init_from.json") or {}
+    record = revision.dependency(stage, f"{_INPUTS}init_from.json") or {}
     if init_from == "none" or not record.get("digest"):
         return None
     row = {"path": init_from, "sha256": record["digest"], "trace": None}

@@ -19,7 +19,16 @@ from pyarrow import parquet
 
 from tasks.digests import CACHE_PATH, DigestCache
 from tasks.progress import progress
-from tasks.provenance import DATASET, MASKS, PROMPTS, SAMPLES, STAGES, runs_of
+from tasks.provenance import (
+    DATASET,
+    MASKS,
+    PROMPTS,
+    SAMPLES,
+    STAGES,
+    adapter_of,
+    base_model,
+    runs_of,
+)
 from tasks.records import read_json
 from tasks.revisions import LOCK, WORKSPACE, Revision, recorded_at
 
@@ -135,10 +144,9 @@ def describe(
 
 def _provenance(here: Revision, locked: bool) -> Json:
     """PROV's three relations: derived from which entities, by which activities, by which agent."""
-    model = here.json("data/inputs/model.json") or {}
-    adapter = here.json("models/lora/adapter.json") or {}
-    entities = [_entity(f"urn:sha256:{model['digest']}", "base model")] if model else []
-    if adapter.get("digest"):
+    model, adapter = base_model(here)["digest"], adapter_of(here)
+    entities = [_entity(f"urn:sha256:{model}", "base model")] if model else []
+    if adapter:
         entities.append(_entity(f"urn:sha256:{adapter['digest']}", "LoRA adapter"))
     if locked and PROMPTS in here.outs:
         entities.append(_entity(f"urn:md5:{here.outs[PROMPTS].md5}", PROMPTS))

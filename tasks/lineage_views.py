@@ -71,7 +71,10 @@ def explanation(sample: Row) -> Group:
                 ("negative prompt", prompt["negative_prompt"] or "(none)"),
                 ("sentence", _sentence(prompt)),
                 ("seed", prompt["seed"]),
-                ("base model", f"{model['path']}, SHA-256 {model['digest']}"),
+                (
+                    "base model",
+                    f"{model['path']}, SHA-256 {model['digest'] or 'not known any more'}",
+                ),
                 (
                     "adapter",
                     f"SHA-256 {adapter['digest']}, scale {adapter['scale']}" if adapter else "none",

@@ -89,7 +89,7 @@ def explain(prefix: str, root: Path = Path()) -> Row:
         for path, stage, row in ((MASKS, "extract_masks", mask), (DATASET, "filter_masks", verdict))
         if not row
     ]
-    known = here.text("dvc.lock") is not None
+    known = bool(here.locked_stages)
     if not known:
         notes.append(
             "no dvc.lock: the stages ran without DVC, so their parameters are not recorded"
@@ -98,8 +98,8 @@ def explain(prefix: str, root: Path = Path()) -> Row:
     return {
         "sample_id": sample_id,
         "prompt": prompt,
-        "model": _model(here, known),
-        "adapter": _adapter(here, known),
+        "model": base_model(here),
+        "adapter": adapter_of(here),
         "parameters": {name: here.section(name) for name in SECTIONS} if known else {},
         "parameters_changed": parameters_changed(here) if known else [],
         "files": {
@@ -128,7 +128,7 @@ def stamp_of(sample: Row) -> Provenance:
         sample["prompt"]["seed"],
         sample["model"]["path"] or "",
         sample["model"]["digest"] or "",
-        f"{adapter['digest']} at {adapter['scale']:g}" if adapter else None,
+        f"{adapter['digest']} at {adapter['scale']}" if adapter else None,
     )
 
 
@@ -183,16 +183,25 @@ def runs_of(here: Revision) -> dict[str, Row | None]:
     }
 
 
-def _model(here: Revision, known: bool) -> Row:
-    """The base model's path or id, and its digest as preflight recorded it."""
-    record = here.json("data/inputs/model.json") or {}
-    path = here.section("sample_images").get("model") if known else None
-    return {"path": path, "pipeline": record.get("pipeline"), "digest": record.get("digest")}
+def base_model(here: Revision) -> Row:
+    """Path or id, pipeline and digest of the model of the samples; None where it is not known."""
+    path = "data/inputs/model.json"
+    known = "sample_images" in here.locked_stages
+    record = here.dependency("sample_images", path) if known else here.json(path)
+    record = record or {}
+    return {
+        "path": here.section("sample_images").get("model") if known else None,
+        "pipeline": record.get("pipeline"),
+        "digest": record.get("digest"),
+    }
 
 
-def _adapter(here: Revision, known: bool) -> Row | None:
-    record = here.json("models/lora/adapter.json") or {}
-    if not record.get("digest"):
+def adapter_of(here: Revision) -> Row | None:
+    """Digest, source and scale of the LoRA that the samples were made with; None without one."""
+    path = "models/lora/adapter.json"
+    known = "sample_images" in here.locked_stages
+    record = here.dependency("sample_images", path) if known else here.json(path)
+    if not record or not record.get("digest"):
         return None
     scale = here.params("sample_images").get("adapt_lora", {}).get("scale", 1.0) if known else None
     return {"digest": record["digest"], "source": record.get("source"), "scale": scale}

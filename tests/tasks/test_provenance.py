@@ -8,7 +8,7 @@ import yaml
 
 from tasks.params import InputError
 from tasks.provenance import STAGES, explain, full_id, stamp_of
-from tasks.records import read_rows, write_table
+from tasks.records import read_rows, write_json, write_table
 from tasks.revisions import WORKSPACE, Revision
 
 HOSTILE = "a <script>alert('1')</script> [red]poodle[/red]\nand a \x1b[31mcar"
@@ -77,6 +77,16 @@ def test_parameters_are_those_that_made_it_and_changes_since_are_told(lineage_ro
         {"key": "sample_images.guidance_scale", "made_with": 4.0, "now": 9.0},
         {"key": "adapt_lora.scale", "made_with": 1.0, "now": 0.5},
     ]
+
+
+def test_records_that_are_newer_than_the_samples_are_not_taken_for_theirs(
+    lineage_root: Path,
+) -> None:
+    for name, digest in (("data/inputs/model", "12" * 32), ("models/lora/adapter", "34" * 32)):
+        write_json(lineage_root / f"{name}.json", {"digest": digest})
+    found = explain(ids(lineage_root)[0], lineage_root)
+    assert found["model"]["digest"] is None  # no cache keeps it
+    assert found["adapter"]["digest"] == "cd" * 32  # DVC's cache does
 
 
 def test_the_run_of_each_stage(lineage_root: Path) -> None:
@@ -157,4 +167,4 @@ def test_what_goes_into_a_picture(lineage_root: Path) -> None:
     sample = ids(lineage_root)[1]
     about = stamp_of(explain(sample, lineage_root))
     assert (about.sample_id, about.prompt, about.model) == (sample, HOSTILE, "models/storybook-sd")
-    assert about.adapter == f"{'cd' * 32} at 1"
+    assert about.adapter == f"{'cd' * 32} at 1.0"
