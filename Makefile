@@ -1,13 +1,15 @@
 # Everything starts here; only Python 3.11 or newer, git and make are assumed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow check bench crf try-crf onnx try-onnx croissant try-croissant
+.PHONY: help setup demo test test-slow check bench crf try-crf onnx try-onnx \
+  croissant try-croissant tensorboard try-tensorboard
 
 python := .venv/bin/python
 stamp := .venv/.installed
 crf := .venv/.crf
 onnx := .venv/.onnx
 croissant := .venv/.croissant
+tensorboard := .venv/.tensorboard
 benchmarks := $(filter-out readme, $(basename $(notdir $(shell grep -l cyclopts.run benchmarks/*.py))))
 
 help: ## list these commands
@@ -16,10 +18,10 @@ help: ## list these commands
 demo: $(stamp) ## the whole pipeline on storybook: result table and report/index.html
 	@$(python) -m flows.synthesize
 
-test: check try-crf try-onnx try-croissant ## checks and tests
+test: check try-crf try-onnx try-croissant try-tensorboard ## checks and tests
 	$(python) -m pytest -m "not slow"
 
-test-slow: check try-crf try-onnx try-croissant ## checks and all tests, the long ones too
+test-slow: check try-crf try-onnx try-croissant try-tensorboard ## checks and all tests, the long ones too
 	$(python) -m pytest
 
 check: $(stamp) ## ruff and mypy
@@ -60,6 +62,15 @@ $(croissant): $(stamp)
 	$(python) -m pip install --quiet --disable-pip-version-check --constraint requirements.lock \
 	  mlcroissant==1.1.1
 	@touch $(croissant)
+
+tensorboard: $(tensorboard) ## TensorBoard, for train_segmenter.tensorboard
+
+try-tensorboard: $(stamp)
+	@$(MAKE) --no-print-directory tensorboard || echo "TensorBoard is missing: its test is skipped" >&2
+
+$(tensorboard): $(stamp)
+	$(python) -m pip install --quiet --disable-pip-version-check tensorboard==2.21.0
+	@touch $(tensorboard)
 
 setup: $(stamp) ## only the environment, .venv; the other commands do it when it is missing
 

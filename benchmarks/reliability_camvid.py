@@ -63,6 +63,8 @@ RECIPE: dict[str, Any] = {
     "checkpoint_interval": 200,
     "num_workers": 0,
 }
+DOUBTFUL = 0.25
+"""Co-training's quantile: the share of the labels that the noise makes wrong, rounded."""
 RECOVERED = 0.5
 """The bar: the share of the gap between the wrong labels and the true ones."""
 
@@ -124,7 +126,8 @@ def run_cell(method: str, seed: int, changes: dict[str, Any], most: int | None) 
     digest, right = write_labels(root, pictures, seed, method == "clean")
     used = "none" if method == "clean" else method
     section = load_params(ROOT / "presets/storybook.yaml").train_segmenter
-    recipe = RECIPE | changes | {"reliability": used, "seed": seed}
+    co_training = section.co_training.model_copy(update={"quantile": DOUBTFUL})
+    recipe = RECIPE | changes | {"reliability": used, "seed": seed, "co_training": co_training}
     cfg = build_config(
         section.model_copy(update=recipe),
         shard_dataset(root, "train"),

@@ -6,7 +6,8 @@ ratio is of their mean times: a batch that is mixed and one that is not cost dif
 
 The loader is MMEngine's, with two worker processes and the storybook pipeline, over as many samples
 as there are: from tar shards by offset, as trainings read them, and from loose files of the same
-bytes. Rounds alternate. Cores busy is the workers' CPU time by the clock's.
+bytes. Rounds alternate. Cores busy is the CPU time, by the clock's, of the workers and of the
+process that collects what they load.
 """
 
 import statistics
@@ -154,7 +155,7 @@ def epoch(dataset: dict[str, Any]) -> tuple[float, float]:
     """Load every sample once.
 
     Returns:
-        Seconds, and CPU seconds of the worker processes; their start counts in neither.
+        Seconds, and CPU seconds of the workers and of this process; the start counts in neither.
     """
     loader = Runner.build_dataloader(
         {
@@ -166,12 +167,12 @@ def epoch(dataset: dict[str, Any]) -> tuple[float, float]:
     )
     batches = iter(loader)
     next(batches)
-    workers = [psutil.Process(worker.pid) for worker in batches._workers]
-    before, started = _cpu_seconds(workers), time.perf_counter()
+    processes = [psutil.Process(), *(psutil.Process(each.pid) for each in batches._workers)]
+    before, started = _cpu_seconds(processes), time.perf_counter()
     for _ in range(len(loader) - 1 - WORKERS):  # the workers end with the last ones
         next(batches)
     seconds = time.perf_counter() - started
-    busy = _cpu_seconds(workers) - before
+    busy = _cpu_seconds(processes) - before
     for _ in batches:
         pass
     return seconds, busy

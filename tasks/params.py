@@ -634,6 +634,7 @@ class TrainSegmenter(Section):
     checkpoint_interval: int = Field(ge=1)
     num_workers: int = Field(ge=0)
     deterministic: bool
+    tensorboard: bool
     seed: int = Field(ge=0)
     device: str = Field(min_length=1)
 

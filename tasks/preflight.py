@@ -23,7 +23,6 @@ from tasks.base_models import PIPELINES, BaseModel, find_model, model_files, rea
 from tasks.checkpoints import find_initial
 from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests, write_atomically
 from tasks.entry import run_stage
-from tasks.initial_checks import check_initial, initial_record
 from tasks.labelled_sets import (
     STORYBOOK,
     STORYBOOK_SETS,
@@ -39,6 +38,7 @@ from tasks.machine import gpu_facts, gpu_problems, machine_problems
 from tasks.params import InputError, Params
 from tasks.prompt_sources import prepare
 from tasks.reference_checks import find_reference
+from tasks.training_checks import check_training, initial_record
 
 log = logging.getLogger(__name__)
 
@@ -261,8 +261,8 @@ def run(params: Params, root: Path = Path()) -> None:
             problems += prompt_checks.prompt_problems(plan, *encoders)
         if encoders and reference:
             problems += reference.slow_problems(*encoders)
-        if start and not no_config:
-            _attempt(problems, check_initial, start, params, root)
+        if not no_config:
+            _attempt(problems, check_training, params, start, root)
         problems += gpu_problems(params)
     if problems:
         raise InputError("\n".join(problems))

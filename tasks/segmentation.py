@@ -33,12 +33,14 @@ from tasks.initial_weights import InitialWeights, InitialWeightsHook
 from tasks.params import InputError
 from tasks.progress import progress
 from tasks.training_config import CURVE_POINTS
-from tasks.training_hooks import ProgressHook, ValidationHook, find_hook, kept_weights
+from tasks.training_hooks import CurvesHook, ProgressHook, ValidationHook, find_hook, kept_weights
 
 log = logging.getLogger(__name__)
 
 STORE = Path(".maskloom/training")
 """Where trainings live, from the repository root."""
+CURVES = Path(".maskloom/tensorboard")
+"""Where their live curves are written, if they are asked for."""
 CODE = (
     "mmseg_configs/reliability/*.py",
     "tasks/checkpoints.py",
@@ -92,7 +94,13 @@ class _DeviceRunner(Runner):
 
 
 def train(
-    cfg: Config, data: str, what: str, root: Path, start: InitialWeights | None = None
+    cfg: Config,
+    data: str,
+    what: str,
+    root: Path,
+    start: InitialWeights | None = None,
+    *,
+    curves: bool = False,
 ) -> Path:
     """Train, or continue or take over the same training from the store.
 
@@ -104,6 +112,7 @@ def train(
         what: what to call it in the progress bar.
         root: the repository root.
         start: see `fingerprint`.
+        curves: whether TensorBoard can watch it.
 
     Returns:
         A folder with ``weights.pth`` (a plain state dict on the CPU), ``config.py`` and
@@ -127,6 +136,9 @@ def train(
         if begin:
             log.info("%s: continues from iteration %d of %d", what, begin, runner.max_iters)
         if is_main_process():
+            if curves:
+                runner.register_hook(CurvesHook(root / CURVES / name))
+                log.info("curves: tensorboard --logdir %s", root / CURVES)
             with progress(what, runner.max_iters - begin, "iterations") as advance:
                 runner.register_hook(ProgressHook(advance))
                 runner.train()

@@ -57,15 +57,23 @@ def check_classes(rows: list[dict[str, Any]], names: Sequence[str]) -> None:
 
 
 def write_curves(path: Path, report: dict[str, Any]) -> None:
-    """Loss and held-out mIoU as CSV for ``dvc plots``; the mIoU is empty between validations."""
-    validated = dict(report["val"])
-    losses = dict(report["curve"])
+    """The curves as CSV for ``dvc plots``; a column is empty where it has no value.
+
+    Loss; held-out mIoU; share of reliable pixels; agreement of the two networks of co-training.
+    """
+    columns: dict[str, dict[int, Any]] = {
+        "loss": dict(report["curve"]),
+        "miou": dict(report["val"]),
+    }
+    for name in ("reliable", "agreement"):
+        rows = report.get("reliability", [])
+        columns[name] = {row["iteration"]: row[name] for row in rows if name in row}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["iteration", "loss", "miou"])
-        for iteration in sorted(validated | losses):
-            writer.writerow([iteration, losses.get(iteration), validated.get(iteration)])
+        writer.writerow(["iteration", *columns])
+        for iteration in sorted(set().union(*columns.values())):
+            writer.writerow([iteration, *(values.get(iteration) for values in columns.values())])
 
 
 def run(params: Params, root: Path = Path()) -> None:
@@ -102,7 +110,7 @@ def run(params: Params, root: Path = Path()) -> None:
     start = InitialWeights(path, cache.file(path)) if path else None
     cache.save()
     log.info("training on %d synthetic images on %s", counts["train"], cfg.device)
-    finished = train(cfg, data, "training", root, start)
+    finished = train(cfg, data, "training", root, start, curves=section.tensorboard)
     if not is_main_process():
         return
     report = hand_over(finished, root / "models/segmenter", params.expand_prompts.label_names)

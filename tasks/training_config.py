@@ -4,6 +4,7 @@ A config file says what the network is and what happens to its images. What reli
 is a parameter: the file's ``EncoderDecoder`` is put into the segmentor that the method needs.
 """
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,11 @@ def build_config(
         InputError: the recipe asks for what the file's network or pipeline cannot do, or the file
             for weights that would have to be fetched.
     """
+    if section.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise InputError(
+            "train_segmenter.tensorboard: TensorBoard is not installed; run `make tensorboard`, or "
+            "write false"
+        )
     cfg = load_config(root / section.config)
     device = choose_device(section.device)
     refuse_downloads(cfg.model, section.config)

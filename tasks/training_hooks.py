@@ -13,6 +13,7 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmseg_configs.reliability import ReliabilityHook
 from tasks.progress import Advance
 from tasks.records import content_seed
 
@@ -21,6 +22,9 @@ H = TypeVar("H", bound=Hook)
 
 class ProgressHook(Hook):
     """Tells a progress bar of each iteration, with the loss averaged over the last ones.
+
+    Where reliability is used, also with the share of pixels that count, and, in co-training, of
+    those on which the two networks agree, over the last interval of `ReliabilityHook`.
 
     Args:
         advance: what `tasks.progress.progress` gave.
@@ -37,7 +41,65 @@ class ProgressHook(Hook):
     ) -> None:
         """Count the iteration."""
         loss = runner.message_hub.get_scalar("train/loss").mean(self.window)
-        self.advance(1, f"loss {loss:.3f}")
+        said = [f"loss {loss:.3f}"]
+        reliability = find_hook(runner, ReliabilityHook)
+        row = reliability.history[-1] if reliability and reliability.history else {}
+        for name in ("reliable", "agreement"):
+            if row.get(name) is not None:
+                said.append(f"{name} {row[name]:.2f}")
+        self.advance(1, ", ".join(said))
+
+
+class CurvesHook(Hook):
+    """Writes loss, learning rate, held-out mIoU and reliability for TensorBoard, as they come.
+
+    Args:
+        folder: of one training; a resumed one goes on there.
+        interval: iterations that one point of the loss is the mean of.
+
+    Raises:
+        ImportError: TensorBoard is missing.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(self, folder: Path, interval: int = 10) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # an extra
+
+        self.folder, self.interval = folder, interval
+        self._new_writer = SummaryWriter
+
+    def before_train(self, runner: Runner) -> None:
+        """Open the file; points after a resumed training's checkpoint are taken back."""
+        self.writer = self._new_writer(self.folder, purge_step=runner.iter)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Add the points that this iteration completes."""
+        iteration = runner.iter + 1
+        if iteration % self.interval == 0:
+            loss = runner.message_hub.get_scalar("train/loss").mean(self.interval)
+            self.writer.add_scalar("loss", loss, iteration)
+            self.writer.add_scalar(
+                "learning rate", runner.optim_wrapper.get_lr()["lr"][0], iteration
+            )
+        watching = find_hook(runner, ValidationHook)
+        if watching and watching.values and watching.values[-1][0] == iteration:
+            self.writer.add_scalar("held-out mIoU", watching.values[-1][1], iteration)
+        reliability = find_hook(runner, ReliabilityHook)
+        if (
+            reliability
+            and reliability.history
+            and reliability.history[-1]["iteration"] == iteration
+        ):
+            for name, value in reliability.history[-1].items():
+                if isinstance(value, float):
+                    self.writer.add_scalar(f"reliability/{name}", value, iteration)
+
+    def after_train(self, runner: Runner) -> None:
+        """Write what is left."""
+        self.writer.close()
 
 
 @HOOKS.register_module()

@@ -44,11 +44,11 @@ Make = Callable[..., Params]
 
 
 @pytest.fixture
-def root(tmp_path: Path, model_folder: Path) -> Path:
+def root(tmp_path: Path, model_folder: Path, training_root: Path) -> Path:
     """A repository root that holds a model, a config and a labelled set from outside the graph."""
     config = tmp_path / "mmseg_configs/storybook/tiny.py"
     config.parent.mkdir(parents=True)
-    config.write_text("")
+    shutil.copyfile(training_root / "tiny.py", config)
     image = np.zeros((4, 4, 3), np.uint8)
     for part in ("images", "labels"):
         (tmp_path / "own" / part).mkdir(parents=True)
@@ -157,7 +157,7 @@ def test_initial_weights_are_opened_again_only_for_other_content(
 ) -> None:
     opened: list[bytes] = []
     monkeypatch.setattr(
-        preflight, "check_initial", lambda path, *_: opened.append(path.read_bytes())
+        preflight, "check_training", lambda _, path, *__: opened.append(path.read_bytes())
     )
     params = make({"train_segmenter.init_from": "start.pth"})
     weights, config = root / "start.pth", root / "mmseg_configs/storybook/tiny.py"
@@ -180,10 +180,10 @@ def test_initial_weights_that_do_not_fit_touch_no_output(
     run(make(), root)
     before = outputs(root)
 
-    def refuse(path: Path, *_: object) -> None:
+    def refuse(params: Params, path: Path, *_: object) -> None:
         raise InputError(f"{path.name} does not fit")
 
-    monkeypatch.setattr(preflight, "check_initial", refuse)
+    monkeypatch.setattr(preflight, "check_training", refuse)
     (root / "start.pth").touch()
     assert (
         message(make({"train_segmenter.init_from": "start.pth"}), root) == "start.pth does not fit"

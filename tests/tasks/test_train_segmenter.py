@@ -27,12 +27,13 @@ def test_the_stage_leaves_a_network_and_its_report(
     curves = (training_root / "plots/training.csv").read_text().splitlines()
     losses = [loss for _, loss in report["curve"]]
     (_, first), (_, last) = report["val"]
-    assert curves[0] == "iteration,loss,miou"
+    shares = [row["reliable"] for row in report["reliability"]]
+    assert curves[0] == "iteration,loss,miou,reliable,agreement"
     assert curves[1:] == [
-        f"1,{losses[0]},",
-        f"2,{losses[1]},{first}",
-        f"3,{losses[2]},",
-        f"4,{losses[3]},{last}",
+        f"1,{losses[0]},,{shares[0]},",
+        f"2,{losses[1]},{first},{shares[1]},",
+        f"3,{losses[2]},,{shares[2]},",
+        f"4,{losses[3]},{last},{shares[3]},",
     ]
     assert set(report) == {
         "iterations",
@@ -101,3 +102,30 @@ def test_a_class_without_a_kept_sample_is_named() -> None:
     train_segmenter.check_classes(rows, ["car", "tree"])
     with pytest.raises(InputError, match=r"no sample was kept of 2 classes: boat, dog; metrics"):
         train_segmenter.check_classes(rows, ["car", "boat", "tree", "dog"])
+
+
+def test_tensorboard_shows_every_curve(
+    toy_params: Callable[..., Params], training_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("tensorboard", reason="TensorBoard is an extra: make tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    changes = {"tensorboard": True, "iterations": 20, "checkpoint_interval": 10, "seed": 5}
+    params = toy_params({f"train_segmenter.{key}": value for key, value in changes.items()})
+    with caplog.at_level("INFO"):
+        train_segmenter.run(params, training_root)
+    (folder,) = (training_root / ".maskloom/tensorboard").iterdir()
+    assert f"tensorboard --logdir {folder.parent}" in caplog.text
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    report = read_json(training_root / "metrics/training.json")
+    shown = {
+        tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]
+    }
+    assert [step for step, _ in shown["loss"]] == [10, 20]
+    losses = [loss for _, loss in report["curve"]]
+    assert shown["loss"][1][1] == pytest.approx(sum(losses[10:]) / 10, abs=1e-4)
+    assert shown["held-out mIoU"] == [(step, pytest.approx(miou)) for step, miou in report["val"]]
+    reliable = [(row["iteration"], pytest.approx(row["reliable"])) for row in report["reliability"]]
+    assert shown["reliability/reliable"] == reliable
+    assert set(shown) >= {"learning rate", "reliability/strength"}

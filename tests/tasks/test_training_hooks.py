@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from mmengine.logging import MessageHub
 
+from mmseg_configs.reliability import ReliabilityHook
 from tasks.training_hooks import IterationSeedHook, ProgressHook, ValidationHook
 
 
@@ -86,5 +87,22 @@ def test_progress_shows_the_mean_of_the_last_losses() -> None:
     hook = ProgressHook(lambda count, note="": shown.append((count, note)), window=2)
     for loss in (4.0, 2.0, 1.0):
         hub.update_scalar("train/loss", loss)
-        hook.after_train_iter(SimpleNamespace(message_hub=hub), 0)
+        hook.after_train_iter(SimpleNamespace(message_hub=hub, hooks=[]), 0)
     assert shown == [(1, "loss 4.000"), (1, "loss 3.000"), (1, "loss 1.500")]
+
+
+def test_progress_shows_what_reliability_came_to() -> None:
+    shown: list[str] = []
+    hub = MessageHub.get_instance("test_progress_of_reliability")
+    hub.update_scalar("train/loss", 1.0)
+    reliability = ReliabilityHook()
+    runner = SimpleNamespace(message_hub=hub, hooks=[reliability])
+    hook = ProgressHook(lambda count, note="": shown.append(note))
+    for row in ({"reliable": 0.75}, {"reliable": 0.5, "agreement": 0.875}, {"reliable": None}):
+        reliability.history.append({"iteration": 1, **row})
+        hook.after_train_iter(runner, 0)
+    assert shown == [
+        "loss 1.000, reliable 0.75",
+        "loss 1.000, reliable 0.50, agreement 0.88",
+        "loss 1.000",
+    ]
