@@ -1,12 +1,14 @@
 # Everything starts here; only Python 3.11 or newer, git and make are assumed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow check bench crf try-crf onnx try-onnx tensorboard try-tensorboard
+.PHONY: help setup demo test test-slow check bench crf try-crf onnx try-onnx \
+  croissant try-croissant tensorboard try-tensorboard
 
 python := .venv/bin/python
 stamp := .venv/.installed
 crf := .venv/.crf
 onnx := .venv/.onnx
+croissant := .venv/.croissant
 tensorboard := .venv/.tensorboard
 benchmarks := $(filter-out readme, $(basename $(notdir $(shell grep -l cyclopts.run benchmarks/*.py))))
 
@@ -16,10 +18,10 @@ help: ## list these commands
 demo: $(stamp) ## the whole pipeline on storybook: result table and report/index.html
 	@$(python) -m flows.synthesize
 
-test: check try-crf try-onnx try-tensorboard ## checks and tests
+test: check try-crf try-onnx try-croissant try-tensorboard ## checks and tests
 	$(python) -m pytest -m "not slow"
 
-test-slow: check try-crf try-onnx try-tensorboard ## checks and all tests, the long ones too
+test-slow: check try-crf try-onnx try-croissant try-tensorboard ## checks and all tests, the long ones too
 	$(python) -m pytest
 
 check: $(stamp) ## ruff and mypy
@@ -50,6 +52,16 @@ $(onnx): $(stamp)
 	$(python) -m pip install --quiet --disable-pip-version-check \
 	  onnx==1.23.2 onnxruntime==1.32.0 onnxscript==0.7.2
 	@touch $(onnx)
+
+croissant: $(croissant) ## mlcroissant, to validate what tasks.lineage croissant writes
+
+try-croissant: $(stamp)
+	@$(MAKE) --no-print-directory croissant || echo "mlcroissant is missing: its test is skipped" >&2
+
+$(croissant): $(stamp)
+	$(python) -m pip install --quiet --disable-pip-version-check --constraint requirements.lock \
+	  mlcroissant==1.1.1
+	@touch $(croissant)
 
 tensorboard: $(tensorboard) ## TensorBoard, for train_segmenter.tensorboard
 

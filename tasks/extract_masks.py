@@ -295,7 +295,11 @@ def run(params: Params, root: Path = Path()) -> None:
                 }
                 for kind in kinds:
                     member = next(written)
-                    entry |= {f"{kind}_offset": member.offset, f"{kind}_size": member.size}
+                    entry |= {
+                        f"{kind}_offset": member.offset,
+                        f"{kind}_size": member.size,
+                        f"{kind}_crc32": member.crc32,
+                    }
                 index.append(entry)
     records.write_table(out / "index.parquet", index, records.MASKS)
 

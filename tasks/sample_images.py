@@ -226,8 +226,10 @@ def run(params: Params, root: Path = Path()) -> None:
                         "shard": f"data/samples/shards/{name}",
                         "image_offset": image_at.offset,
                         "image_size": image_at.size,
+                        "image_crc32": image_at.crc32,
                         "attention_offset": attention_at.offset,
                         "attention_size": attention_at.size,
+                        "attention_crc32": attention_at.crc32,
                     }
                 )
     records.write_table(out / "index.parquet", index, records.SAMPLES)

@@ -10,8 +10,9 @@ import io
 import os
 import re
 import tarfile
+import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -21,11 +22,15 @@ _URI = re.compile(rf"{URI_PREFIX}([^?#]+)\?offset=(\d+)&size=(\d+)")
 
 @dataclass(frozen=True)
 class Member:
-    """Where a file lies: ``size`` bytes from ``offset`` of the shard ``path``."""
+    """Where a file lies: ``size`` bytes from ``offset`` of the shard ``path``.
+
+    ``crc32`` is the CRC-32 of its bytes, where they were at hand; it is no part of the address.
+    """
 
     path: str
     offset: int
     size: int
+    crc32: int | None = field(default=None, compare=False)
 
     @property
     def uri(self) -> str:
@@ -80,7 +85,8 @@ def write_shard(path: Path, members: Iterable[tuple[str, bytes]]) -> list[Member
                 header.size = len(data)
                 tar.addfile(header, io.BytesIO(data))
                 padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-                written.append(Member(str(path), tar.offset - padded, len(data)))
+                start = tar.offset - padded
+                written.append(Member(str(path), start, len(data), zlib.crc32(data)))
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)

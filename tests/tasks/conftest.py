@@ -16,7 +16,16 @@ from transformers import CLIPTokenizer
 
 from tasks.label_maps import encode_grey, encode_image, encode_label
 from tasks.params import Params
-from tasks.records import DATASET, write_json, write_table
+from tasks.records import (
+    DATASET,
+    MASKS,
+    PROMPTS,
+    SAMPLES,
+    content_id,
+    content_seed,
+    write_json,
+    write_table,
+)
 from tasks.shards import write_shard
 
 ROOT = Path(__file__).parents[2]
@@ -455,3 +464,124 @@ def make_config(toy_params: Callable[..., Params], training_root: Path) -> Calla
         )
 
     return make
+
+
+HOSTILE = "a <script>alert('1')</script> [red]poodle[/red]\nand a \x1b[31mcar"
+"""A prompt that is markup to HTML, to rich and to a terminal."""
+
+
+def write_pipeline_state(root: Path, seed: int = 0, text: str = HOSTILE) -> None:
+    """Outputs of all stages for six samples in two shards, with exact labels of a red square.
+
+    Samples 0 to 3 are of dog, 4 and 5 of car; sample 1 is rejected, its text is ``text``.
+
+    Args:
+        root: a repository root, see `benchmarks.lineage_state`.
+        seed: of the images; other seeds make other samples of the same prompts.
+    """
+    from tasks.filter_masks import decide, summarise
+    from tasks.params import load_params
+
+    params = load_params(root / "params.yaml", lists=None)
+    prompts, samples, masks = [], [], []
+    shards: dict[str, list[tuple[dict[str, Any], dict[str, Any]]]] = {}
+    for number in range(6):
+        name = "dog" if number < 4 else "car"
+        phrase = "poodle" if number == 1 else name
+        said = text if number == 1 else f"a photo of a {phrase}, {number}"
+        start = said.index(phrase)
+        word = {
+            "name": name,
+            "phrase": phrase,
+            "start": start,
+            "end": start + len(phrase),
+            "relation": "hyponym" if number == 1 else "plain",
+            "depth": 2 if number == 1 else 0,
+            "synset": "oewn-02116078-n" if number == 1 else "",
+        }
+        prompt_id = content_id("prompt", number)
+        prompts.append(
+            {
+                "prompt_id": prompt_id,
+                "seed": content_seed(number),
+                "text": said,
+                "negative_prompt": "",
+                "classes": [word],
+                "source": "templates",
+                "template": "a photo of a {}",
+                "caption_id": "",
+            }
+        )
+        sample = {
+            "sample_id": content_id("sample", seed, number),
+            "prompt_id": prompt_id,
+            "seed": content_seed(number),
+        }
+        area = 0.01 if number == 1 else 0.25
+        scores = [{"name": name, "area": area, "peak": 0.5, "margin": 0.5}]
+        mask = {"sample_id": sample["sample_id"], "classes": scores}
+        shards.setdefault(f"{name}-0000.tar", []).append((sample, mask))
+    for shard, rows in shards.items():
+        images, labels = [], []
+        for sample, _ in rows:
+            stem = sample["sample_id"]
+            image, label, trust = write_square(int(stem, 16) % 1000)
+            attention = bytes([0, 1, 2, 3]) * 50 + stem.encode()
+            images += [(f"{stem}.png", image), (f"{stem}.attention.safetensors", attention)]
+            labels += [(f"{stem}.label.png", label), (f"{stem}.reliability.png", trust)]
+        for folder, files, kinds, place in (
+            ("samples", images, ("image", "attention"), 0),
+            ("masks", labels, ("label", "reliability"), 1),
+        ):
+            path = f"data/{folder}/shards/{shard}"
+            written = iter(write_shard(root / path, files))
+            for row in rows:
+                row[place]["shard"] = path
+                for kind in kinds:
+                    at = next(written)
+                    where = {"offset": at.offset, "size": at.size, "crc32": at.crc32}
+                    row[place].update({f"{kind}_{key}": value for key, value in where.items()})
+        samples += [sample for sample, _ in rows]
+        masks += [mask for _, mask in rows]
+    write_table(root / "data/prompts.parquet", prompts, PROMPTS)
+    write_table(root / "data/samples/index.parquet", samples, SAMPLES)
+    write_table(root / "data/masks/index.parquet", masks, MASKS)
+    decided = decide(samples, masks, prompts, params.filter_masks)
+    write_table(root / "data/dataset/index.parquet", decided, DATASET)
+    write_json(root / "data/dataset/classes.json", params.expand_prompts.label_names)
+    write_json(root / "metrics/filter.json", summarise(decided, params.expand_prompts.class_names))
+    model = {"pipeline": "StableDiffusionPipeline", "digest": "ab" * 32, "files": {}}
+    write_json(root / "data/inputs/model.json", model)
+    for name in ("labelled_set", "test_set", "reference", "texts", "init_from"):
+        write_json(root / f"data/inputs/{name}.json", {"digest": None})
+    write_json(root / "metrics/preflight.json", {"ok": True})
+    adapter = {
+        "source": "trained",
+        "digest": "cd" * 32,
+        "base": model["digest"],
+        "images": [{"name": "street.png", "digest": "ef" * 32, "caption": "a street"}],
+    }
+    write_json(root / "models/lora/adapter.json", adapter)
+    for name in ("segmenter", "reference"):
+        (root / "models" / name).mkdir(parents=True, exist_ok=True)
+        (root / "models" / name / "weights.pth").write_bytes(f"{name} {seed}".encode())
+        write_json(root / "models" / name / "classes.json", params.expand_prompts.label_names)
+    write_json(root / "metrics/training.json", {"iterations": 4, "images": 5, "init_from": None})
+    write_json(root / "metrics/evaluation.json", {"miou": 0.5 + seed / 10, "per_class": {}})
+    for module in ("sample_images", "filter_masks"):
+        path = root / f"tasks/{module}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"# {module}\n")
+
+
+@pytest.fixture
+def lineage_root(tmp_path: Path) -> Path:
+    """A repository whose pipeline has run once, on six samples, and whose state is committed."""
+    from benchmarks.lineage_state import commit, record, start
+
+    root = tmp_path / "repository"
+    start(root)
+    write_pipeline_state(root)
+    record(root)
+    commit(root, "the first state")
+    return root

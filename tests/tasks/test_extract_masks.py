@@ -1,3 +1,4 @@
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -490,6 +491,10 @@ def test_the_stage_keeps_samples_and_masks_together(
         path = str(tmp_path / row["shard"])
         label = decode(Member(path, row["label_offset"], row["label_size"]).read())
         trust = decode(Member(path, row["reliability_offset"], row["reliability_size"]).read())
+        assert (
+            zlib.crc32(Member(path, row["label_offset"], row["label_size"]).read())
+            == (row["label_crc32"])
+        )
         assert np.array_equal(label, expected.label)
         assert np.abs(trust.astype(int) - expected.reliability).max() <= 2
     shard = (tmp_path / "data/masks/shards/car-0000.tar").read_bytes()

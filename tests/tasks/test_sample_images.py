@@ -1,5 +1,6 @@
 import hashlib
 import logging
+import zlib
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -380,10 +381,9 @@ def test_attention_and_image_belong_to_their_row(tmp_path: Path, rows: list[dict
     pipeline = load_pipeline(whole.sample_images, "cpu")
     images, captures = sample_batch(pipeline, whole.sample_images, rows[2:4])
     at = index[2]
-    stored = decode(
-        Member(str(tmp_path / at["shard"]), at["image_offset"], at["image_size"]).read()
-    )
-    assert np.array_equal(stored, images[0])
+    stored = Member(str(tmp_path / at["shard"]), at["image_offset"], at["image_size"]).read()
+    assert np.array_equal(decode(stored), images[0])
+    assert zlib.crc32(stored) == at["image_crc32"]
     kept = decode_capture(
         Member(str(tmp_path / at["shard"]), at["attention_offset"], at["attention_size"]).read()
     )
