@@ -57,10 +57,10 @@ METHODS = ("none", "ignore_band", "weighted", "urn", "co_training", "clean")
 SEEDS = (0, 1, 2)
 RECIPE: dict[str, Any] = {
     "config": CONFIG,
-    "iterations": 800,
+    "iterations": 500,
     "batch_size": 4,
     "learning_rate": 0.002,
-    "checkpoint_interval": 200,
+    "checkpoint_interval": 250,
     "num_workers": 0,
 }
 DOUBTFUL = 0.25
