@@ -11,7 +11,7 @@ import os
 import re
 import tarfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -31,6 +31,10 @@ class Member:
     def uri(self) -> str:
         """The member as a string for MMEngine's file backend, see `parse_uri`."""
         return f"{URI_PREFIX}{quote(self.path)}?offset={self.offset}&size={self.size}"
+
+    def below(self, root: Path) -> "Member":
+        """The same, with a path that starts from ``root``."""
+        return replace(self, path=str(root / self.path))
 
     def read(self) -> bytes:
         """The member's bytes.
