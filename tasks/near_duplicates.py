@@ -8,7 +8,7 @@ in some part of it, so only rows that share a part are compared.
 
 from collections.abc import Iterator
 from functools import cache
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import cv2
 import numpy as np
@@ -109,9 +109,6 @@ def _keys(hashes: np.ndarray, most: int) -> Iterator[np.ndarray]:
         equal += 1
     bands = most + equal
     edges = np.linspace(0, BITS, bands + 1).astype(int)
-    parts = [
-        np.uint64(sum(1 << bit for bit in range(low, high)))
-        for low, high in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    parts = [np.uint64(sum(1 << bit for bit in range(low, high))) for low, high in pairwise(edges)]
     for chosen in combinations(parts, equal):
         yield hashes & np.bitwise_or.reduce(np.array(chosen, np.uint64))

@@ -147,10 +147,11 @@ DATASET = pa.schema(
         ("uncertainty", pa.string()),
     ]
 )
-"""``data/dataset/index.parquet``: every sample with its verdict. ``split`` is train, val or, for
-rejected ones, empty. ``rule`` is the key of ``filter_masks`` that a rejected one breaks, with the
-score's value and its bound, where they are numbers; image, attention, label, reliability and, if there is one, uncertainty are
-shard addresses (`tasks.shards`)."""
+"""``data/dataset/index.parquet``: every sample with its verdict. ``rule`` is the key of
+``filter_masks`` that a rejected one breaks (or finite: its scores are no numbers), ``value`` its
+score and ``bound`` what it is measured against; all are empty or null for kept ones. ``split`` is
+train, val or, for rejected ones, empty; image, attention, label, reliability and, if there is one,
+uncertainty are shard addresses (`tasks.shards`)."""
 
 
 def content_id(*parts: Any) -> str:

@@ -82,11 +82,11 @@ def _read(row: Row, kind: str, root: Path) -> np.ndarray:
 
 def add_hashes(seen: Sequence[Seen]) -> None:
     """Set ``hash`` in the rows of the samples that could be read."""
-    there = [one for one in seen if one.small is not None]
+    there = [(one.row, one.small) for one in seen if one.small is not None]
     if there:
-        hashes = perceptual_hash(np.stack([one.small for one in there]))
-        for one, found in zip(there, hashes, strict=True):
-            one.row["hash"] = int(found)
+        hashes = perceptual_hash(np.stack([small for _, small in there]))
+        for (row, _), found in zip(there, hashes, strict=True):
+            row["hash"] = int(found)
 
 
 class Similarity:
@@ -105,13 +105,17 @@ class Similarity:
 
     def add(self, seen: Sequence[Seen], texts: Sequence[str]) -> None:
         """Set ``similarity`` in the rows, and in their classes, of what could be read."""
-        pairs = [pair for pair in zip(seen, texts, strict=True) if pair[0].image is not None]
-        for part in records.batched(pairs, self.batch_size):
-            images = self.model.images([one.image for one, _ in part])
-            said = self.model.texts([text for _, text in part])
-            for (one, _), image, text in zip(part, images, said, strict=True):
-                one.row["similarity"] = float(image @ text)
-                for each in one.row["classes"]:
+        there = [
+            (one.row, one.image, text)
+            for one, text in zip(seen, texts, strict=True)
+            if one.image is not None
+        ]
+        for part in records.batched(there, self.batch_size):
+            images = self.model.images([image for _, image, _ in part])
+            said = self.model.texts([text for _, _, text in part])
+            for (row, _, _), image, text in zip(part, images, said, strict=True):
+                row["similarity"] = float(image @ text)
+                for each in row["classes"]:
                     each["similarity"] = float(image @ self.of_class[each["name"]])
 
 

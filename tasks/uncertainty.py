@@ -1,8 +1,7 @@
 """How unsure a pixel's label is: whether it varies with the response, and how even its scores are.
 
-How much a label varies when the classes' response is scaled is URN's measure: Li et al., "Uncertainty
-Estimation via Response Scaling for Pseudo-mask Noise Mitigation in Weakly-supervised Semantic
-Segmentation", AAAI 2022.
+The first is URN's measure: Li et al., "Uncertainty Estimation via Response Scaling for Pseudo-mask
+Noise Mitigation in Weakly-supervised Semantic Segmentation", AAAI 2022.
 """
 
 import math
