@@ -80,9 +80,10 @@ def decide(
     scores = join(scores, "sample_id", ids, "data/scores")
     texts = join(prompts, "prompt_id", samples["prompt_id"], "data/prompts.parquet")["text"]
     verdicts = judge(scores, section)
-    coded = texts.combine_chunks().dictionary_encode()
-    sides = np.array([split_of(text, section) for text in coded.dictionary.to_pylist()], object)
-    split = np.where(verdicts.kept, sides[coded.indices.to_numpy()], "")
+    kept_texts = texts.filter(pa.array(verdicts.kept)).combine_chunks().dictionary_encode()
+    sides = [split_of(text, section) for text in kept_texts.dictionary.to_pylist()]
+    split = np.full(len(ids), "", object)
+    split[verdicts.kept] = np.array(sides, object)[kept_texts.indices.to_numpy()]
     rule_names = np.array([*RULES, ""], object)
     return verdicts, pa.table(
         {
@@ -108,7 +109,9 @@ def with_reasons(verdicts: Verdicts, table: pa.Table) -> Iterator[pa.Table]:
     """The finished table in parts, so that the reasons of a part alone are held as text."""
     for first in range(0, len(table), records.ROW_GROUP):
         part = table.slice(first, records.ROW_GROUP)
-        reasons = [verdicts.reason(first + at) for at in range(len(part))]
+        reasons = [""] * len(part)
+        for at in np.flatnonzero(~part["kept"].to_numpy()):
+            reasons[at] = verdicts.reason(first + at)
         yield part.append_column("reason", pa.array(reasons, pa.string()))
 
 

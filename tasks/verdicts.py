@@ -54,8 +54,8 @@ class Verdicts:
     def none(cls, count: int) -> "Verdicts":
         """All kept."""
         empty = np.full(count, "", object)
-        numbers = (np.full(count, np.nan) for _ in range(2))
-        return cls(np.full(count, NONE, np.int8), *numbers, empty)
+        value, bound = (np.full(count, np.nan) for _ in range(2))
+        return cls(np.full(count, NONE, np.int8), value, bound, empty)
 
     @property
     def kept(self) -> np.ndarray:
