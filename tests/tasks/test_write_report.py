@@ -173,8 +173,8 @@ def test_the_funnel_counts_every_step_and_names_thresholds(make_params: Make) ->
         (55, 0.55),
     ]
     assert [(one["rule"], one["count"], one["bound"]) for one in reasons] == [
-        ("max_area", 20, 0.8),
-        ("min_area", 10, 0.04),
+        ("max_area", 20, "0.8"),
+        ("min_area", 10, "0.04"),
     ]
 
 
