@@ -1,8 +1,9 @@
 """Masks spoiled on purpose, among samples whose mask was good before.
 
 Good means that it agrees with what a network trained on real labels sees. A spoiled mask has other
-classes, lies elsewhere, or is empty; its image and the attention that it was made from stay as they
-are, and so do the scores of the attention, which therefore cannot tell.
+classes, lies elsewhere, or is empty. Other classes: as if the prompt had asked for them and the
+model had drawn something else: the sample's class list says so too. Images and the scores that come
+from the attention stay as they are, and cannot tell.
 """
 
 import shutil
@@ -26,19 +27,10 @@ SHIFT = (0.25, 0.5)
 Row = dict[str, Any]
 
 
-def swap_classes(label: np.ndarray, classes: int, rng: np.random.Generator) -> np.ndarray:
-    """Every class of the mask becomes another one that the mask does not have.
-
-    Args:
-        label: ``(H, W)``, 0 is the background.
-        classes: label values are 1..classes.
-    """
-    shown = [value for value in np.unique(label) if 0 < value <= classes]
-    others = rng.permutation(np.setdiff1d(np.arange(1, classes + 1), shown))[: len(shown)]
-    swapped = label.copy()
-    for value, other in zip(shown, others, strict=True):
-        swapped[label == value] = other
-    return swapped
+def other_classes(shown: list[int], classes: int, rng: np.random.Generator) -> dict[int, int]:
+    """For each label value another one, which is not among them; values are 1..classes."""
+    others = rng.permutation(np.setdiff1d(np.arange(1, classes + 1), shown))
+    return {value: int(other) for value, other in zip(shown, others, strict=False)}
 
 
 def shift(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -56,13 +48,26 @@ def shift(label: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return moved
 
 
-def spoil(label: np.ndarray, kind: str, classes: int, rng: np.random.Generator) -> np.ndarray:
-    """A spoiled copy of a label map; ``kind`` is one of `KINDS`."""
-    if kind == "swapped":
-        return swap_classes(label, classes, rng)
+def spoil(
+    label: np.ndarray, shown: list[str], kind: str, names: list[str], rng: np.random.Generator
+) -> tuple[np.ndarray, list[str]]:
+    """A spoiled copy of a label map and of its class list.
+
+    Args:
+        label: ``(H, W)``, 0 is the background.
+        shown: the sample's classes.
+        kind: one of `KINDS`.
+        names: all classes; the first has label 1.
+    """
     if kind == "shifted":
-        return shift(label, rng)
-    return np.full_like(label, BACKGROUND)
+        return shift(label, rng), shown
+    if kind == "emptied":
+        return np.full_like(label, BACKGROUND), shown
+    becomes = other_classes([1 + names.index(name) for name in shown], len(names), rng)
+    swapped = label.copy()
+    for value, other in becomes.items():
+        swapped[label == value] = other
+    return swapped, [names[becomes[1 + names.index(name)] - 1] for name in shown]
 
 
 def good_samples(
@@ -88,7 +93,7 @@ def write_spoiled(
     root: Path,
     out: Path,
     rows: list[tuple[Row, Row]],
-    values: dict[str, int],
+    names: list[str],
     share: float,
     seed: int,
 ) -> dict[str, str]:
@@ -96,7 +101,8 @@ def write_spoiled(
 
     Args:
         root: whose samples and prompts are used as they are.
-        values: class name -> label value.
+        rows: of samples and masks; they are left as they are.
+        names: all classes; the first has label 1.
 
     Returns:
         sample_id -> kind of the spoiled ones; the kinds are equally frequent.
@@ -112,13 +118,20 @@ def write_spoiled(
         out / "data/samples/index.parquet", [sample for sample, _ in rows], records.SAMPLES
     )
 
+    classes: list[list[Row]] = []
+
     def files() -> Iterator[tuple[str, bytes]]:
         for at, (_, mask) in enumerate(rows):
-            label = _read(mask, "label", root)
+            label, shown = _read(mask, "label", root), [each["name"] for each in mask["classes"]]
             if at in kind_of:
-                label = spoil(label, kind_of[at], len(values), rng)
-            for each in mask["classes"]:
-                each["area"] = float((label == values[each["name"]]).mean())
+                label, shown = spoil(label, shown, kind_of[at], names, rng)
+            areas = [float((label == 1 + names.index(name)).mean()) for name in shown]
+            classes.append(
+                [
+                    each | {"name": name, "area": area}
+                    for each, name, area in zip(mask["classes"], shown, areas, strict=True)
+                ]
+            )
             yield f"{mask['sample_id']}.label.png", encode_label(label)
             member = Member(mask["shard"], mask["reliability_offset"], mask["reliability_size"])
             yield f"{mask['sample_id']}.reliability.png", member.below(root).read()
@@ -133,8 +146,11 @@ def write_spoiled(
             "label_size": label.size,
             "reliability_offset": trust.offset,
             "reliability_size": trust.size,
+            "classes": listed,
         }
-        for (_, mask), label, trust in zip(rows, members[::2], members[1::2], strict=True)
+        for (_, mask), label, trust, listed in zip(
+            rows, members[::2], members[1::2], classes, strict=True
+        )
     ]
     records.write_table(out / "data/masks/index.parquet", masks, records.MASKS)
     return {rows[at][0]["sample_id"]: kind for at, kind in kind_of.items()}
