@@ -111,7 +111,7 @@ def with_reasons(verdicts: Verdicts, table: pa.Table) -> Iterator[pa.Table]:
         part = table.slice(first, records.ROW_GROUP)
         reasons = [""] * len(part)
         for at in np.flatnonzero(~part["kept"].to_numpy()):
-            reasons[at] = verdicts.reason(first + at)
+            reasons[at] = verdicts.reason(first + int(at))
         yield part.append_column("reason", pa.array(reasons, pa.string()))
 
 

@@ -1,8 +1,8 @@
 """Scores to verdicts: the rules of ``filter_masks``, each over all samples at a time.
 
 A sample is rejected by the first rule that it breaks: those of the image, then those of its
-classes, class by class in the order of its prompt; last come near duplicates and the balance of the
-classes, which look at what the others have left.
+classes, class by class in the order of its prompt, then those of image and mask as a whole; last
+come near duplicates and the balance of the classes, which look at what the others have left.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from pyarrow import compute as pc
 from tasks.params import FilterMasks, Quantile, Ratio
 
 FINITE, DUPLICATES, BALANCE = "finite", "duplicates", "max_per_class"
-IMAGE_RULES = ("max_dark", "min_contrast", "min_similarity")
+IMAGE_RULES = ("max_dark", "min_contrast")
 CLASS_RULES = (
     "min_area",
     "max_area",
@@ -27,9 +27,9 @@ CLASS_RULES = (
     "max_components",
     "min_largest",
     "max_border",
-    "min_quality",
 )
-RULES = (FINITE, *IMAGE_RULES, *CLASS_RULES, DUPLICATES, BALANCE)
+WHOLE_RULES = ("min_similarity", "min_quality")
+RULES = (FINITE, *IMAGE_RULES, *CLASS_RULES, *WHOLE_RULES, DUPLICATES, BALANCE)
 """All rules, in their order; but for the first each is a key of ``filter_masks``."""
 NONE = -1
 
@@ -106,13 +106,9 @@ def judge(scores: pa.Table, section: FilterMasks) -> Verdicts:
     damaged = np.flatnonzero(~scores["finite"].to_numpy())
     verdicts.reject(damaged, RULES.index(FINITE), np.nan, np.nan, "")
     sound = verdicts.kept
-    for rule in IMAGE_RULES:
-        values = _numbers(scores[rule.partition("_")[2]])
-        counted = np.where(sound, values, np.nan)
-        bounds = _bounds(getattr(section, rule), counted, classes.first)
-        broken = np.flatnonzero(_breaks(rule, values, bounds))
-        verdicts.reject(broken, RULES.index(rule), values[broken], bounds[broken], "")
+    _judge_whole(verdicts, scores, section, IMAGE_RULES, classes.first, sound)
     classes.judge(verdicts, section, sound)
+    _judge_whole(verdicts, scores, section, WHOLE_RULES, classes.first, sound)
     if section.duplicates == "reject":
         _reject_duplicates(verdicts, scores, section.duplicate_distance)
     if section.max_per_class is not None:
@@ -171,6 +167,22 @@ class _Classes:
     ) -> np.ndarray:
         counted = np.where(sound[self.sample], score, np.nan)
         return _bounds(getattr(section, rule), counted, self.code)
+
+
+def _judge_whole(
+    verdicts: Verdicts,
+    scores: pa.Table,
+    section: FilterMasks,
+    rules: tuple[str, ...],
+    code: np.ndarray,
+    sound: np.ndarray,
+) -> None:
+    """Reject samples by rules with one score a sample; ``code`` is the class of a quantile."""
+    for rule in rules:
+        values = _numbers(scores[rule.partition("_")[2]])
+        bounds = _bounds(getattr(section, rule), np.where(sound, values, np.nan), code)
+        broken = np.flatnonzero(_breaks(rule, values, bounds))
+        verdicts.reject(broken, RULES.index(rule), values[broken], bounds[broken], "")
 
 
 def _numbers(column: pa.Array | pa.ChunkedArray) -> np.ndarray:

@@ -69,9 +69,7 @@ def test_twins_share_a_fold_and_folds_are_of_a_size() -> None:
 
 
 def test_folds_need_as_many_texts() -> None:
-    with pytest.raises(
-        InputError, match=r"3 folds need as many.*there are 2; ask for fewer"
-    ):
+    with pytest.raises(InputError, match=r"3 folds need as many.*there are 2; ask for fewer"):
         fold_of(["a", "b", "a"], SECTION)
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from tasks import records
-from tasks.label_maps import encode_image
+from tasks.image_text import ImageText
+from tasks.label_maps import decode, encode_image
 from tasks.params import Params
 from tasks.score_masks import find_duplicates, is_finite, run
 from tasks.shards import Member, write_shard
@@ -129,9 +131,10 @@ def test_a_copy_names_its_original_of_the_same_class(scoring_root: Path, toy_par
     assert (rows[1]["duplicate_of"], rows[1]["duplicate_distance"]) == ("", None)
 
 
-def test_duplicates_are_looked_for_up_to_the_distance_asked() -> None:
-    import pyarrow as pa
+SCORED = {"area": 0.5, "peak": 0.5, "margin": 0.5}
 
+
+def test_duplicates_are_looked_for_up_to_the_distance_asked() -> None:
     rows = [
         {"sample_id": f"s{n}", "hash": value, "classes": [{"name": "car"} | SCORED]}
         for n, value in enumerate((0b0000, None, 0b0111, 0b0101))
@@ -140,9 +143,6 @@ def test_duplicates_are_looked_for_up_to_the_distance_asked() -> None:
     assert find_duplicates(table, 3) == {"s2": ("s0", 3), "s3": ("s2", 1)}
     assert find_duplicates(table, 1) == {"s3": ("s2", 1)}
     assert find_duplicates(table.slice(0, 0), 3) == {}
-
-
-SCORED = {"area": 0.5, "peak": 0.5, "margin": 0.5}
 
 
 def test_what_no_stage_computed_is_no_fault() -> None:
@@ -156,9 +156,6 @@ def test_what_no_stage_computed_is_no_fault() -> None:
 def test_similarity_is_of_the_prompt_and_of_each_class(
     scoring_root: Path, toy_params: Make, image_text_folders: dict[str, Path], kind: str
 ) -> None:
-    from tasks.image_text import ImageText
-    from tasks.label_maps import decode
-
     changes = {
         "score_masks.similarity.model": str(image_text_folders[kind]),
         "score_masks.similarity.batch_size": 3,

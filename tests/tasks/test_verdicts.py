@@ -9,12 +9,12 @@ import pytest
 
 from tasks.params import FilterMasks, Params
 from tasks.records import SCORES
-from tasks.verdicts import CLASS_RULES, IMAGE_RULES, RULES, Verdicts, judge
+from tasks.verdicts import CLASS_RULES, IMAGE_RULES, RULES, WHOLE_RULES, Verdicts, judge
 
 Make = Callable[..., Params]
 Row = dict[str, Any]
 
-OFF = dict.fromkeys((*IMAGE_RULES, *CLASS_RULES)) | {
+OFF = dict.fromkeys((*IMAGE_RULES, *CLASS_RULES, *WHOLE_RULES)) | {
     "duplicates": "keep",
     "max_per_class": None,
     "absent": "reject",
@@ -78,7 +78,6 @@ def rules(verdicts: Verdicts) -> list[str]:
         ({"components": 7}, "max_components", "car: components 7 above max_components 5"),
         ({"largest": 0.4}, "min_largest", "car: largest 0.400 below min_largest 0.6"),
         ({"border": 0.7}, "max_border", "car: border 0.700 above max_border 0.5"),
-        ({"quality": 0.01}, "min_quality", "car: quality 0.010 below min_quality 0.02"),
     ],
 )
 def test_verdict_names_the_rule_and_the_number(
@@ -86,7 +85,7 @@ def test_verdict_names_the_rule_and_the_number(
 ) -> None:
     asked = FOUR | {"max_entropy": 0.5, "min_agreement": 0.3, "max_components": 5}
     asked |= {"min_largest": 0.6, "max_border": 0.5}
-    made = section(**asked).model_copy(update={"min_quality": 0.02})
+    made = section(**asked)
     verdicts = judge(table([scored(**changes)]), made)
     assert (rules(verdicts), told(verdicts)) == ([rule], [reason])
     if rule:
@@ -103,8 +102,6 @@ DAMAGED = "the image cannot be read, or its attention is not finite"
     [
         ({"dark": 0.99}, "dark 0.990 above max_dark 0.98"),
         ({"contrast": 1.0}, "contrast 1.000 below min_contrast 2"),
-        ({"similarity": 0.1}, "similarity 0.100 below min_similarity 0.2"),
-        ({"similarity": None}, ""),
         ({"finite": False}, "the image cannot be read, or its attention is not finite"),
         (
             {"finite": False, "dark": 1.0},
@@ -116,9 +113,23 @@ def test_rules_of_the_image_come_before_those_of_its_classes(
     section: Callable[..., FilterMasks], row: Row, reason: str
 ) -> None:
     made = section(max_dark=0.98, min_contrast=2.0, min_area=0.1)
-    made = made.model_copy(update={"min_similarity": 0.2})
-    bad = row | {"classes": [scored(area=0.0 if reason else 0.5)]}
-    assert told(judge(table(bad), made)) == [reason]
+    assert told(judge(table(row | {"classes": [scored(area=0.0)]}), made)) == [reason]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"similarity": 0.1}, "similarity 0.100 below min_similarity 0.2"),
+        ({"similarity": 0.2, "quality": 0.25}, "quality 0.250 below min_quality 0.3"),
+        ({"similarity": None, "quality": None}, ""),
+        ({"quality": 0.0, "classes": [scored(area=0.0)]}, "car: area 0.000 below min_area 0.1"),
+    ],
+)
+def test_rules_of_the_whole_come_after_those_of_the_classes(
+    section: Callable[..., FilterMasks], row: Row, reason: str
+) -> None:
+    made = section(min_area=0.1).model_copy(update={"min_similarity": 0.2, "min_quality": 0.3})
+    assert told(judge(table(row), made)) == [reason]
 
 
 def test_a_rule_that_is_off_rejects_nothing(section: Callable[..., FilterMasks]) -> None:
