@@ -27,13 +27,10 @@ def image_scores(grey: np.ndarray) -> Row:
     Args:
         grey: `luma` of it.
     """
-    counts = np.bincount(grey.ravel(), minlength=256)
-    levels = np.arange(256)
-    mean = counts @ levels / grey.size
-    variance = counts @ (levels - mean) ** 2 / grey.size
+    _, deviation = cv2.meanStdDev(grey)
     return {
-        "dark": float(counts[: DARK + 1].sum() / grey.size),
-        "contrast": float(np.sqrt(variance)),
+        "dark": np.count_nonzero(grey <= DARK) / grey.size,
+        "contrast": float(deviation[0, 0]),
     }
 
 
@@ -47,15 +44,18 @@ def shape_scores(inside: np.ndarray) -> Row:
     Args:
         inside: ``bool (H, W)``.
     """
-    if not inside.any():
-        return {"components": 0, "largest": 0.0, "border": 0.0}
     mask = inside.astype(np.uint8)
-    count, _, stats, _ = cv2.connectedComponentsWithStats(mask)
+    left, top, width, height = cv2.boundingRect(mask)
+    if not width:
+        return {"components": 0, "largest": 0.0, "border": 0.0}
+    box = mask[top : top + height, left : left + width]  # beyond it there is nothing of the class
+    count, _, stats, _ = cv2.connectedComponentsWithStats(box)
     areas = stats[1:, cv2.CC_STAT_AREA]
-    outline = mask - cv2.erode(mask, CROSS, borderType=cv2.BORDER_CONSTANT, borderValue=0)
-    on_border = int(outline.sum()) - int(outline[1:-1, 1:-1].sum())
+    inner = cv2.erode(box, CROSS, borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    outline = int(areas.sum()) - cv2.countNonZero(inner)
+    on_border = int(mask[[0, -1]].sum()) + int(mask[1:-1, [0, -1]].sum())
     return {
         "components": count - 1,
         "largest": float(areas.max() / areas.sum()),
-        "border": on_border / int(outline.sum()),
+        "border": on_border / outline,
     }
