@@ -11,6 +11,11 @@ from pyarrow import compute as pc
 from tasks.verdicts import WHOLE_RULES
 
 
+def as_threshold(rule: str, bound: float) -> float:
+    """A bound of `worst` as ``filter_masks`` takes it."""
+    return bound if rule.startswith("min") else -bound
+
+
 def worst(scores: pa.Table, rule: str) -> np.ndarray:
     """What a rule looks at, so that less is worse: ``float64 (N,)``; NaN where there is nothing."""
     kind, score = rule.split("_")
@@ -75,5 +80,5 @@ def choose_together(
         bound, found = tries[rule]
         if found.f1 <= best:
             return chosen
-        best, chosen[rule] = found.f1, abs(bound)
+        best, chosen[rule] = found.f1, as_threshold(rule, bound)
         rejected |= worst(scores, rule) < bound

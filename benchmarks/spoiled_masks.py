@@ -110,7 +110,7 @@ def write_spoiled(
     rng = np.random.default_rng(seed)
     chosen = rng.permutation(len(rows))[: round(share * len(rows))]
     kind_of = {int(at): KINDS[number % len(KINDS)] for number, at in enumerate(chosen)}
-    shutil.rmtree(out, ignore_errors=True)
+    shutil.rmtree(out / "data", ignore_errors=True)
     (out / "data/samples").mkdir(parents=True)
     (out / "data/samples/shards").symlink_to((root / "data/samples/shards").resolve())
     (out / "data/prompts.parquet").symlink_to((root / "data/prompts.parquet").resolve())
