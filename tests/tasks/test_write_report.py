@@ -569,3 +569,13 @@ def test_the_recipe_is_told_in_words(make_params: Callable[..., Params]) -> None
     assert masks_in_words(params) == (
         "diffumask: a threshold for each image and class, from 0.35 to 0.54; not refined"
     )
+
+
+@pytest.mark.parametrize(("least", "warned"), [(0, 0), (2, 1), (9, 2)])
+def test_classes_with_too_few_kept_samples_are_marked(
+    params: Params, root: Path, least: int, warned: int
+) -> None:
+    """Two of the car are kept, one of the boat."""
+    section = params.filter_masks.model_copy(update={"min_per_class": least})
+    text = written(params.model_copy(update={"filter_masks": section}), root)
+    assert text.count("too few") == warned
