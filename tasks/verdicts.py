@@ -121,7 +121,6 @@ class _Classes:
 
     Attributes:
         sample: which sample each is of, ``int64 (E,)``.
-        place: its place in the sample's prompt.
         code: which class it is; ``names[code]`` is its name.
         first: the first class of each sample, ``int64 (N,)``.
     """
@@ -131,7 +130,6 @@ class _Classes:
         self.entries = pc.list_flatten(lists)
         self.sample = pc.list_parent_indices(lists).to_numpy()
         starts = np.searchsorted(self.sample, np.arange(len(scores)))
-        self.place = np.arange(len(self.sample)) - starts[self.sample]
         coded = pc.struct_field(self.entries, "name").dictionary_encode()
         self.code = coded.indices.to_numpy()
         self.names = np.array(coded.dictionary.to_pylist(), object)
