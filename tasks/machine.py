@@ -122,6 +122,9 @@ def _devices(params: Params) -> list[tuple[str, str]]:
     ]
     if params.adapt_lora.adapter == "train":
         devices.append(("adapt_lora.device", params.adapt_lora.device))
+    similarity = params.score_masks.similarity
+    if similarity.model != "none":
+        devices.append(("score_masks.similarity.device", similarity.device))
     return devices
 
 

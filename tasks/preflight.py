@@ -23,6 +23,7 @@ from tasks.base_models import PIPELINES, BaseModel, find_model, model_files, rea
 from tasks.checkpoints import find_initial
 from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests, write_atomically
 from tasks.entry import run_stage
+from tasks.image_text import find_image_text, image_text_files
 from tasks.labelled_sets import (
     STORYBOOK,
     STORYBOOK_SETS,
@@ -198,6 +199,14 @@ def texts_record(params: Params, cache: DigestCache, root: Path) -> dict[str, st
     }
 
 
+def similarity_record(folder: Path | None, cache: DigestCache) -> dict[str, str]:
+    """What the graph needs to know of the model that compares images with texts."""
+    if folder is None:
+        return {"source": "none"}
+    files = file_digests(folder, image_text_files(folder), cache)
+    return {"source": "outside", "digest": combine(files)}
+
+
 def run(params: Params, root: Path = Path()) -> None:
     """Check everything, then write ``metrics/preflight.json`` and ``data/inputs``.
 
@@ -222,6 +231,10 @@ def run(params: Params, root: Path = Path()) -> None:
         )
     reference = _attempt(problems, find_reference, params, plan, model, root)
     start = _attempt(problems, find_initial, params.train_segmenter.init_from, root)
+    similarity = params.score_masks.similarity.model
+    compared = None
+    if similarity != "none":
+        compared = _attempt(problems, find_image_text, similarity, root)
     no_config = config_problems(params.train_segmenter.config, root)
     problems += no_config
     problems += mask_problems(params)
@@ -237,6 +250,7 @@ def run(params: Params, root: Path = Path()) -> None:
             inputs[name] = set_record(params, key, sets[name] or [], cache, root)
         inputs["texts"] = texts_record(params, cache, root)
         inputs["init_from"] = initial_record(start, cache)
+        inputs["similarity"] = similarity_record(compared, cache)
         if reference:
             inputs["reference"] = reference.record(cache, root)
             if reference.adapter:

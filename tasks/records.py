@@ -70,10 +70,13 @@ MASK_CLASS = pa.struct(
         pa.field("area", pa.float32(), nullable=False),
         pa.field("peak", pa.float32(), nullable=False),
         pa.field("margin", pa.float32(), nullable=False),
+        pa.field("entropy", pa.float32()),
+        pa.field("agreement", pa.float32()),
     ]
 )
-"""A class in a mask: share of the image, maximum of the
-attention that the method read, mean margin inside it."""
+"""A class in a mask: share of the image, maximum of the attention that the method read, mean margin
+inside it, mean normalised entropy of the class scores inside it (0 sure, 1 all classes alike), and
+intersection over union of the class before refinement and after it."""
 
 MASKS = pa.schema(
     [
@@ -88,19 +91,60 @@ MASKS = pa.schema(
         ("uncertainty_offset", pa.int64()),
         ("uncertainty_size", pa.int64()),
         ("uncertainty_crc32", pa.uint32()),
+        ("entropy", pa.float32()),
         ("classes", pa.list_(MASK_CLASS)),
     ]
 )
-"""``data/masks/index.parquet``; the uncertainty is null where it was not asked for."""
+"""``data/masks/index.parquet``; the uncertainty is null where it was not asked for. Entropy: mean
+over the image of the normalised entropy of the class scores."""
+
+SCORE_CLASS = pa.struct(
+    [
+        *MASK_CLASS,
+        pa.field("components", pa.int32()),
+        pa.field("largest", pa.float32()),
+        pa.field("border", pa.float32()),
+        pa.field("quality", pa.float32()),
+        pa.field("similarity", pa.float32()),
+    ]
+)
+"""A class's scores: those of `MASK_CLASS`, the number of its connected components, the share of its
+area that the largest has, the share of its outline that lies on the image's border (0..1), and,
+where they were asked for, label quality by cross-validation (0..1) and the cosine between the image
+and the class's name (-1..1)."""
+
+SCORES = pa.schema(
+    [
+        ("sample_id", pa.string()),
+        ("finite", pa.bool_()),
+        ("dark", pa.float32()),
+        ("contrast", pa.float32()),
+        ("entropy", pa.float32()),
+        ("hash", pa.uint64()),
+        ("duplicate_of", pa.string()),
+        ("duplicate_distance", pa.int32()),
+        ("similarity", pa.float32()),
+        ("quality", pa.float32()),
+        ("classes", pa.list_(SCORE_CLASS)),
+    ]
+)
+"""``data/scores/index.parquet``, in the order of ``data/samples``. Finite: the image and label map
+can be read and every score is a number. Dark: the share of pixels of at most 8 grey levels.
+Contrast: standard deviation in grey levels. Hash: perceptual, see `tasks.near_duplicates`, with the
+nearest earlier sample ("" and null where there is none) and the bits by which the two differ.
+Similarity: cosine between image and prompt. Quality: as of a class, over the whole image."""
 
 DATASET = pa.schema(
     [
         ("sample_id", pa.string()),
         ("prompt_id", pa.string()),
         ("text", pa.string()),
-        ("classes", pa.list_(MASK_CLASS)),
+        ("classes", pa.list_(SCORE_CLASS)),
         ("kept", pa.bool_()),
+        ("rule", pa.string()),
         ("reason", pa.string()),
+        ("value", pa.float64()),
+        ("bound", pa.float64()),
         ("split", pa.string()),
         ("image", pa.string()),
         ("attention", pa.string()),
@@ -109,9 +153,11 @@ DATASET = pa.schema(
         ("uncertainty", pa.string()),
     ]
 )
-"""``data/dataset/index.parquet``: every sample with its verdict. ``split`` is train, val or, for
-rejected ones, empty; image, attention, label, reliability and, if there is one, uncertainty are
-shard addresses (`tasks.shards`)."""
+"""``data/dataset/index.parquet``: every sample with its verdict. ``rule`` is the key of
+``filter_masks`` that a rejected one breaks (or finite: its scores are no numbers), ``value`` its
+score and ``bound`` what it is measured against; all are empty or null for kept ones. ``split`` is
+train, val or, for rejected ones, empty; image, attention, label, reliability and, if there is one,
+uncertainty are shard addresses (`tasks.shards`)."""
 
 
 def content_id(*parts: Any) -> str:
@@ -145,6 +191,16 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) ->
     with parquet.ParquetWriter(partial, schema, compression="zstd") as writer:
         for part in batched(rows, ROW_GROUP):
             writer.write_table(pa.Table.from_pylist(part, schema=schema))
+    partial.replace(path)
+
+
+def write_columns(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
+    """As `write_rows`, of tables that have the schema's columns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.partial")
+    with parquet.ParquetWriter(partial, schema, compression="zstd") as writer:
+        for table in tables:
+            writer.write_table(table.select(schema.names).cast(schema))
     partial.replace(path)
 
 

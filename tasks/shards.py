@@ -12,7 +12,7 @@ import re
 import tarfile
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -36,6 +36,10 @@ class Member:
     def uri(self) -> str:
         """The member as a string for MMEngine's file backend, see `parse_uri`."""
         return f"{URI_PREFIX}{quote(self.path)}?offset={self.offset}&size={self.size}"
+
+    def below(self, root: Path) -> "Member":
+        """The same, with a path that starts from ``root``."""
+        return replace(self, path=str(root / self.path))
 
     def read(self) -> bytes:
         """The member's bytes.

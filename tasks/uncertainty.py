@@ -1,9 +1,10 @@
-"""How much a pixel's label varies when the classes' response is scaled, as URN takes it.
+"""How unsure a pixel's label is: whether it varies with the response, and how even its scores are.
 
-Li et al., "Uncertainty Estimation via Response Scaling for Pseudo-mask Noise Mitigation in
-Weakly-supervised Semantic Segmentation", AAAI 2022.
+The first is URN's measure: Li et al., "Uncertainty Estimation via Response Scaling for Pseudo-mask
+Noise Mitigation in Weakly-supervised Semantic Segmentation", AAAI 2022.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -30,3 +31,13 @@ def label_variance(stack: Tensor, scalings: Sequence[float]) -> Tensor:
         scaled = torch.cat([stack[:, :1], factor * stack[:, 1:]], dim=1)
         shares.scatter_add_(1, scaled.argmax(1, keepdim=True), torch.full_like(shares, 1 / count))
     return (1 - shares.square().sum(1)).clamp_min(0) / (1 - 1 / count)
+
+
+def normalised_entropy(stack: Tensor) -> Tensor:
+    """How undecided the scores are: ``(N, C, H, W)`` to ``float (N, H, W)``, 0..1.
+
+    The entropy of the scores, cut off at 0 and divided by their sum, over that of C equal ones.
+    """
+    positive = stack.clamp(min=0)
+    shares = positive / positive.sum(1, keepdim=True).clamp(min=torch.finfo(stack.dtype).tiny)
+    return torch.special.entr(shares).sum(1) / math.log(stack.shape[1])

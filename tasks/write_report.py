@@ -19,7 +19,7 @@ from tasks.captures import decode_capture
 from tasks.charts import line_chart
 from tasks.entry import run_stage
 from tasks.label_maps import IGNORE, decode
-from tasks.params import ExtractMasks, FilterMasks, Params
+from tasks.params import ExtractMasks, FilterMasks, Params, Quantile, Ratio
 from tasks.pictures import RGB, data_uri, is_pixel_art, thumbnail
 from tasks.report_adaptation import read_adaptation, seen_pictures
 from tasks.shards import Member, parse_uri
@@ -31,6 +31,18 @@ RULES = {
     "max_area": "covers too much of the image",
     "min_peak": "attention too weak",
     "min_margin": "too close to another class",
+    "max_entropy": "scores too even",
+    "min_agreement": "refinement changed it too much",
+    "max_components": "in too many pieces",
+    "min_largest": "scattered over pieces",
+    "max_border": "cut off by the image's border",
+    "min_quality": "networks that have not seen it disagree",
+    "finite": "damaged, or attention that is no number",
+    "max_dark": "black image",
+    "min_contrast": "flat image",
+    "min_similarity": "does not fit its prompt",
+    "duplicates": "near duplicate of an earlier image",
+    "max_per_class": "more of its class than asked for",
 }
 """What it means to be rejected by a threshold of ``filter_masks``."""
 
@@ -126,7 +138,7 @@ def funnel(prompts: int, summary: Row, section: FilterMasks) -> tuple[list[Row],
         {
             "rule": rule,
             "text": RULES.get(rule, rule),
-            "bound": getattr(section, rule, None),
+            "bound": _bound(section, rule),
             "count": count,
             "share": count / max(summary["rejected"], 1),
         }
@@ -325,6 +337,16 @@ def run(params: Params, root: Path = Path()) -> None:
     page = root / "report/index.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text(render(context), encoding="utf-8")
+
+
+def _bound(section: FilterMasks, rule: str) -> str:
+    """A rule's bound as ``params.yaml`` has it, or nothing."""
+    bound = getattr(section, rule, "")
+    if isinstance(bound, Quantile):
+        return f"quantile {bound.quantile:g}"
+    if isinstance(bound, Ratio):
+        return f"ratio {bound.ratio:g}"
+    return bound if isinstance(bound, str) else f"{bound:g}"
 
 
 def _chart(key: str, what: str, training: Row, reference: Row, top: float | None = None) -> Any:

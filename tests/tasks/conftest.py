@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,10 +24,11 @@ from tasks.records import (
     SAMPLES,
     content_id,
     content_seed,
+    read_rows,
     write_json,
     write_table,
 )
-from tasks.shards import write_shard
+from tasks.shards import parse_uri, write_shard
 
 ROOT = Path(__file__).parents[2]
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -479,7 +481,7 @@ def write_pipeline_state(root: Path, seed: int = 0, text: str = HOSTILE) -> None
         root: a repository root, see `benchmarks.lineage_state`.
         seed: of the images; other seeds make other samples of the same prompts.
     """
-    from tasks.filter_masks import decide, summarise
+    from tasks import filter_masks, score_masks
     from tasks.params import load_params
 
     params = load_params(root / "params.yaml", lists=None)
@@ -518,8 +520,12 @@ def write_pipeline_state(root: Path, seed: int = 0, text: str = HOSTILE) -> None
             "seed": content_seed(number),
         }
         area = 0.01 if number == 1 else 0.25
-        scores = [{"name": name, "area": area, "peak": 0.5, "margin": 0.5}]
-        mask = {"sample_id": sample["sample_id"], "classes": scores}
+        shown = {"area": area, "peak": 0.5, "margin": 0.5, "entropy": 0.2, "agreement": 0.9}
+        mask = {
+            "sample_id": sample["sample_id"],
+            "entropy": 0.1,
+            "classes": [{"name": name, **shown}],
+        }
         shards.setdefault(f"{name}-0000.tar", []).append((sample, mask))
     for shard, rows in shards.items():
         images, labels = [], []
@@ -546,10 +552,8 @@ def write_pipeline_state(root: Path, seed: int = 0, text: str = HOSTILE) -> None
     write_table(root / "data/prompts.parquet", prompts, PROMPTS)
     write_table(root / "data/samples/index.parquet", samples, SAMPLES)
     write_table(root / "data/masks/index.parquet", masks, MASKS)
-    decided = decide(samples, masks, prompts, params.filter_masks)
-    write_table(root / "data/dataset/index.parquet", decided, DATASET)
-    write_json(root / "data/dataset/classes.json", params.expand_prompts.label_names)
-    write_json(root / "metrics/filter.json", summarise(decided, params.expand_prompts.class_names))
+    score_masks.run(params, root)
+    filter_masks.run(params, root)
     model = {"pipeline": "StableDiffusionPipeline", "digest": "ab" * 32, "files": {}}
     write_json(root / "data/inputs/model.json", model)
     for name in ("labelled_set", "test_set", "reference", "texts", "init_from"):
@@ -585,3 +589,103 @@ def lineage_root(tmp_path: Path) -> Path:
     record(root)
     commit(root, "the first state")
     return root
+
+
+@pytest.fixture
+def scoring_root(training_root: Path, tmp_path: Path) -> Path:
+    """A repository root with the samples and masks of `training_root`'s dataset and ``tiny.py``."""
+    root = tmp_path / "scoring"
+    (root / "data").mkdir(parents=True)
+    (root / "tiny.py").write_text(TINY_CONFIG)
+    samples, masks, prompts = [], [], []
+    for number, row in enumerate(read_rows(training_root / "data/dataset/index.parquet")):
+        at = {kind: parse_uri(row[kind]) for kind in ("image", "label", "reliability")}
+        name, red = f"sample{number}", number % 2 == 0
+        samples.append(
+            {
+                "sample_id": name,
+                "prompt_id": f"prompt{number}",
+                "seed": number,
+                "shard": at["image"].path,
+                "image_offset": at["image"].offset,
+                "image_size": at["image"].size,
+                "attention_offset": 0,
+                "attention_size": 0,
+            }
+        )
+        shown = {"area": 0.25, "peak": 0.5, "margin": 0.6, "entropy": 0.2, "agreement": 0.9}
+        masks.append(
+            {
+                "sample_id": name,
+                "shard": "data/masks.tar",
+                "label_offset": at["label"].offset,
+                "label_size": at["label"].size,
+                "entropy": 0.1,
+                "classes": [{"name": "red" if red else "blue"} | shown],
+            }
+        )
+        text = f"a {'red' if red else 'blue'} square, number {number // 4}"
+        prompts.append({"prompt_id": f"prompt{number}", "seed": number, "text": text})
+    for kind in ("image", "label", "reliability"):
+        shutil.copy(training_root / f"data/{kind}.tar", root / "data")
+    # A mask's label and reliability lie in one shard.
+    parts = [(root / f"data/{kind}.tar").read_bytes() for kind in ("label", "reliability")]
+    (root / "data/masks.tar").write_bytes(b"".join(parts))
+    for mask, row in zip(
+        masks, read_rows(training_root / "data/dataset/index.parquet"), strict=True
+    ):
+        trust = parse_uri(row["reliability"])
+        mask["reliability_offset"] = len(parts[0]) + trust.offset
+        mask["reliability_size"] = trust.size
+    write_table(root / "data/samples/index.parquet", samples, SAMPLES)
+    write_table(root / "data/masks/index.parquet", masks, MASKS)
+    write_table(root / "data/prompts.parquet", prompts, PROMPTS)
+    return root
+
+
+def write_image_text(folder: Path, kind: str) -> None:
+    """A CLIP or SigLIP model of some thousand random weights, with tokenizer and processor."""
+    import torch
+    from transformers import (
+        CLIPConfig,
+        CLIPImageProcessor,
+        CLIPModel,
+        SiglipConfig,
+        SiglipImageProcessor,
+        SiglipModel,
+    )
+
+    torch.manual_seed(0)
+    write_tokenizer(folder, ("dog", "car"))
+    tokenizer = CLIPTokenizer.from_pretrained(folder)
+    layers = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    text = layers | {
+        "vocab_size": len(tokenizer),
+        "max_position_embeddings": 20,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    vision = layers | {"image_size": 32, "patch_size": 8}
+    if kind == "clip":
+        config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)
+        CLIPModel(config).save_pretrained(folder)
+        size = {"size": {"shortest_edge": 32}, "crop_size": {"height": 32, "width": 32}}
+        CLIPImageProcessor(**size).save_pretrained(folder)
+    else:
+        config = SiglipConfig(text_config=text | {"projection_size": 16}, vision_config=vision)
+        SiglipModel(config).save_pretrained(folder)
+        SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+
+
+@pytest.fixture(scope="session")
+def image_text_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Saved models that compare images with texts: "clip" and "siglip"."""
+    folders = {kind: tmp_path_factory.mktemp("image_text") / kind for kind in ("clip", "siglip")}
+    for kind, folder in folders.items():
+        write_image_text(folder, kind)
+    return folders

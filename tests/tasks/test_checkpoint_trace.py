@@ -35,6 +35,7 @@ def test_a_network_back_to_every_input(lineage_root: Path) -> None:
     assert set(made) == {
         "train_segmenter",
         "filter_masks",
+        "score_masks",
         "extract_masks",
         "expand_prompts",
         "sample_images",

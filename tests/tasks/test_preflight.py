@@ -35,6 +35,7 @@ OUTPUTS = {
     "data/inputs/texts.json",
     "data/inputs/reference.json",
     "data/inputs/init_from.json",
+    "data/inputs/similarity.json",
 }
 
 PAGE_NAMES = ("car", "boat", "tree", "house", "bird", "fish", "dog", "flower")
@@ -111,6 +112,25 @@ def test_texts_from_outside_have_their_digest(make: Make, root: Path) -> None:
     record = json.loads((root / "data/inputs/texts.json").read_text())
     assert len(record.pop("captions")) == 64
     assert record == {"classes_file": "none", "lexicon": "builtin"}
+
+
+def test_a_similarity_model_has_its_digest_and_is_looked_for(
+    make: Make, root: Path, image_text_folders: dict[str, Path]
+) -> None:
+    run(make(), root)
+    record = root / "data/inputs/similarity.json"
+    assert json.loads(record.read_text()) == {"source": "none"}
+    shutil.copytree(image_text_folders["clip"], root / "clip")
+    run(make({"score_masks.similarity.model": "clip"}), root)
+    before = json.loads(record.read_text())
+    assert before["source"] == "outside"
+    (root / "clip/preprocessor_config.json").write_text("{}")
+    run(make({"score_masks.similarity.model": "clip"}), root)
+    assert json.loads(record.read_text())["digest"] != before["digest"]
+    told = message(make({"score_masks.similarity.model": "no/clip"}), root)
+    assert told.startswith("score_masks.similarity.model: no/clip is neither a folder nor")
+    strange = {"score_masks.similarity.model": "clip", "score_masks.similarity.device": "tpu"}
+    assert message(make(strange), root).startswith("score_masks.similarity.device: must be auto")
 
 
 def test_sets_of_the_graph_have_a_constant_record(make: Make, root: Path) -> None:

@@ -38,6 +38,9 @@ def test_a_rejected_sample_with_all_that_made_it(lineage_root: Path) -> None:
     assert found["adapter"] == {"digest": "cd" * 32, "source": "trained", "scale": 1.0}
     assert found["verdict"] == {
         "kept": False,
+        "rule": "min_area",
+        "value": pytest.approx(0.01),
+        "bound": 0.04,
         "reason": "dog: area 0.010 below min_area 0.04",
         "split": "",
     }

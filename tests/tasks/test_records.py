@@ -14,6 +14,7 @@ from tasks.records import (
     MASKS,
     PROMPTS,
     SAMPLES,
+    SCORES,
     content_id,
     content_seed,
     read_json,
@@ -99,7 +100,7 @@ def test_rows_come_back_as_they_were_and_files_are_byte_equal(tmp_path: Path) ->
     assert one == two
 
 
-@pytest.mark.parametrize("schema", [PROMPTS, SAMPLES, MASKS, DATASET])
+@pytest.mark.parametrize("schema", [PROMPTS, SAMPLES, MASKS, SCORES, DATASET])
 def test_a_table_without_rows_keeps_its_columns(tmp_path: Path, schema: pa.Schema) -> None:
     write_table(tmp_path / "empty.parquet", [], schema)
     assert read_rows(tmp_path / "empty.parquet") == []

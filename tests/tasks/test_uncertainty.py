@@ -1,9 +1,11 @@
-"""The variance of a label over response scalings, by hand."""
+"""The variance of a label over response scalings, and the entropy of scores, by hand."""
+
+import math
 
 import pytest
 import torch
 
-from tasks.uncertainty import label_variance
+from tasks.uncertainty import label_variance, normalised_entropy
 
 SCALINGS = (0.5, 1.0, 2.0, 4.0)
 
@@ -24,3 +26,11 @@ def test_classes_do_not_change_their_order_among_themselves() -> None:
 def test_two_scalings_that_disagree_are_as_uncertain_as_can_be() -> None:
     stack = torch.tensor([[[[0.5]], [[0.4]]]])
     assert label_variance(stack, (1.0, 2.0)).item() == pytest.approx(1)
+
+
+def test_entropy_is_one_for_equal_scores_and_zero_for_a_single_one() -> None:
+    """Scores by pixel: alike, one alone, one of which is negative, and none at all."""
+    pixels = torch.tensor([[0.3, 0.3, 0.3], [0.7, 0.0, 0.0], [0.5, 0.5, -0.2], [0.0, 0.0, 0.0]])
+    found = normalised_entropy(pixels.T.reshape(1, 3, 1, 4))
+    expected = torch.tensor([1.0, 0.0, math.log(2) / math.log(3), 0.0])
+    torch.testing.assert_close(found[0, 0], expected)

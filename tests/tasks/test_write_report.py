@@ -173,8 +173,8 @@ def test_the_funnel_counts_every_step_and_names_thresholds(make_params: Make) ->
         (55, 0.55),
     ]
     assert [(one["rule"], one["count"], one["bound"]) for one in reasons] == [
-        ("max_area", 20, 0.8),
-        ("min_area", 10, 0.04),
+        ("max_area", 20, "0.8"),
+        ("min_area", 10, "0.04"),
     ]
 
 
@@ -569,3 +569,13 @@ def test_the_recipe_is_told_in_words(make_params: Callable[..., Params]) -> None
     assert masks_in_words(params) == (
         "diffumask: a threshold for each image and class, from 0.35 to 0.54; not refined"
     )
+
+
+@pytest.mark.parametrize(("least", "warned"), [(0, 0), (2, 1), (9, 2)])
+def test_classes_with_too_few_kept_samples_are_marked(
+    params: Params, root: Path, least: int, warned: int
+) -> None:
+    """Two of the car are kept, one of the boat."""
+    section = params.filter_masks.model_copy(update={"min_per_class": least})
+    text = written(params.model_copy(update={"filter_masks": section}), root)
+    assert text.count("too few") == warned
