@@ -157,7 +157,7 @@ def _ramp_uri(values: np.ndarray, stops: np.ndarray, least: float) -> str:
 
 def _png_uri(image: Image.Image, **options: bytes) -> str:
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True, **options)
+    image.save(buffer, format="PNG", compress_level=6, **options)
     return _uri("png", buffer.getvalue())
 
 

@@ -98,7 +98,7 @@ def confusion(names: list[str], pixels: np.ndarray) -> Row:
     }
 
 
-def test_card(image_path: Path, palette: list[RGB]) -> Row:
+def image_card(image_path: Path, palette: list[RGB]) -> Row:
     """An image of the test set, its truth, and what each measured network makes of it."""
     stem = image_path.name.removesuffix(".image.png")
     image, truth = (
@@ -128,5 +128,3 @@ def test_card(image_path: Path, palette: list[RGB]) -> Row:
         "truth": data_uri(pictures.label_overlay(small, small_truth, palette)),
         "networks": networks,
     }
-
-

@@ -10,8 +10,10 @@ from tasks.report_script import script_json
 
 TEMPLATES = Path(__file__).parent / "report_templates"
 
-FILES = ("report.css", "overview.js", "store.js", "query.js", "filters.js", "sample.js", "gallery.js")
-"""What the pages load beside the data, in the order of loading."""
+SCRIPTS = ("store.js", "query.js", "filters.js", "sample.js", "gallery.js")
+"""Of the gallery, in the order of loading."""
+FILES = ("report.css", "overview.js", *SCRIPTS)
+"""What the pages load beside the data."""
 
 
 def render(page: str, context: dict[str, Any]) -> str:

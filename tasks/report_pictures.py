@@ -18,6 +18,7 @@ from tasks.label_maps import decode
 from tasks.params import ExtractMasks
 from tasks.pictures import (
     RGB,
+    THUMBNAIL,
     data_uri,
     heat_layer,
     is_pixel_art,
@@ -63,9 +64,7 @@ def choose_pictured(samples: Samples, count: int, seed: int) -> list[int]:
     kept = [row for row, verdict in enumerate(verdicts) if verdict]
     rejected = [row for row, verdict in enumerate(verdicts) if not verdict]
     bad = min(len(rejected), max(count // 3, count - len(kept)))
-    return sorted(
-        spread(kept, samples, count - bad, seed) + spread(rejected, samples, bad, seed)
-    )
+    return sorted(spread(kept, samples, count - bad, seed) + spread(rejected, samples, bad, seed))
 
 
 def sample_pictures(row: Row, palette: list[RGB], masks: ExtractMasks, root: Path) -> Row:
@@ -77,9 +76,8 @@ def sample_pictures(row: Row, palette: list[RGB], masks: ExtractMasks, root: Pat
         masks: says which of the kept attention is shown.
         root: where shard addresses start from.
     """
-    image, label, reliability = (
-        thumbnail(decode(_read(row[key], root))) for key in ("image", "label", "reliability")
-    )
+    image, label = (thumbnail(decode(_read(row[key], root))) for key in ("image", "label"))
+    reliability = thumbnail(decode(_read(row["reliability"], root)), THUMBNAIL // 2)
     captured = decode_capture(_read(row["attention"], root))
     heats = captured.maps(masks.step, masks.resolutions)[0].astype(np.float32)
     return {

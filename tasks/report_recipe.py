@@ -73,7 +73,7 @@ def origin(params: Params, model: Row, adapter: Row) -> list[tuple[str, str]]:
         *facts,
         (
             "Sampling",
-            f"{sampling.width}×{sampling.height} pixels, {sampling.num_inference_steps} steps, "
+            f"{sampling.width}x{sampling.height} pixels, {sampling.num_inference_steps} steps, "
             f"guidance {sampling.guidance_scale:g}, {sampling.dtype}",
         ),
         ("Attention", attention_in_words(params)),

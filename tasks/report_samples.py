@@ -119,9 +119,7 @@ def read_samples(root: Path = Path()) -> Samples:
     others = []
     for path, key in sources:
         columns = [
-            name
-            for name in parquet.read_schema(root / path).names
-            if not name.endswith(_ADDRESSES)
+            name for name in parquet.read_schema(root / path).names if not name.endswith(_ADDRESSES)
         ]
         table = parquet.read_table(root / path, columns=columns)
         keys = dataset.column(key)

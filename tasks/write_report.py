@@ -15,9 +15,9 @@ from tasks import pictures, records
 from tasks.entry import run_stage
 from tasks.params import Params
 from tasks.report_adaptation import read_adaptation
-from tasks.report_evaluation import confusion, headline, read_confusion, result_rows, test_card
+from tasks.report_evaluation import confusion, headline, image_card, read_confusion, result_rows
 from tasks.report_funnel import class_balance, funnel, rule_text
-from tasks.report_pages import FILES, TEMPLATES, render
+from tasks.report_pages import FILES, SCRIPTS, TEMPLATES, render
 from tasks.report_pictures import GROUP, choose_pictured, examples, write_pictures
 from tasks.report_recipe import (
     SAMPLE_SECTIONS,
@@ -66,7 +66,7 @@ def overview(params: Params, samples: Samples, colours: dict[str, str], root: Pa
         "loss_chart": curve("curve", "Loss", training, reference),
         "val_chart": curve("val", "mIoU on held-out images", training, reference, top=1.0),
         "reliability": reliability(training, colours),
-        "tests": [test_card(path, palette) for path in tests],
+        "tests": [image_card(path, palette) for path in tests],
     }
 
 
@@ -110,7 +110,7 @@ def run(params: Params, root: Path = Path()) -> None:
     pages = {
         "index.html": overview(params, samples, colours, root)
         | {"examples": examples(samples, pictured, palette, EXAMPLES, root)},
-        "gallery.html": {"about": about(params, samples, len(pictured), root)},
+        "gallery.html": {"about": about(params, samples, len(pictured), root), "scripts": SCRIPTS},
     }
     out = root / "report"
     shutil.rmtree(out, ignore_errors=True)

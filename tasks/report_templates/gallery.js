@@ -32,7 +32,7 @@
       labels: [found.labels], image: [null], attention: found.heats, reliability: [found.reliability],
     }[view];
     return over.map((layer, number) => {
-      const stack = element("span", { className: found.sharp ? "stack sharp" : "stack" },
+      const stack = element("span", { className: found.sharp ? "layers sharp" : "layers" },
         element("img", { src: found.image, alt: number ? "" : alt, className: layer ? "base muted" : "base" }));
       if (layer) stack.append(element("img", { src: layer, alt: "", className: "layer" }));
       return stack;
@@ -100,7 +100,6 @@
     const shown = answer.rows.slice((page - 1) * PAGE, page * PAGE);
     told.textContent = `${answer.rows.length.toLocaleString("en")} of ${about.samples.toLocaleString("en")} samples`;
     loading.hidden = complete;
-    loading.value = maskloom.loaded() / about.samples;
     if (document.activeElement !== text) text.value = asked.text;
     sort.value = asked.sort;
     pictured.checked = asked.pictured;
@@ -156,7 +155,7 @@
   const setView = (chosen) => {
     view = chosen;
     for (const button of at("view").children) button.ariaPressed = String(button.value === view);
-    for (const one of grid.querySelectorAll(".card")) if (one.querySelector(".stack")) fill(one);
+    for (const one of grid.querySelectorAll(".card")) if (one.querySelector(".layers")) fill(one);
   };
 
   // Keys and fingers
@@ -246,7 +245,11 @@
         if (score?.values.every(Number.isNaN)) option.remove();
       }
     }
-    if (!asked.sample) draw();
-    else if (all || at("sample").hidden) drawSample();
+    loading.value = maskloom.loaded() / about.samples;
+    if (asked.sample) {
+      if (all || at("sample").hidden) drawSample();
+    } else if (all || !answer.key) {
+      draw();
+    }
   }).catch((error) => { told.textContent = error.message; });
 })();

@@ -77,7 +77,7 @@ maskloom.query = (() => {
 
     const counts = Object.fromEntries(FACETS.map((facet) => [facet, VALUES[facet].map(() => 0)]));
     const found = [];
-    for (let row = 0; row < maskloom.loaded(); row += 1) {
+    for (const row of sequence(query.sort)) {
       const verdict = VERDICTS.indexOf(maskloom.verdictOf(row));
       let why = (verdicts[verdict] ? 0 : VERDICT) | (rules[rows.rule[row]] ? 0 : RULE);
       if (fits && !fits(row)) why |= OTHER;
@@ -105,15 +105,24 @@ maskloom.query = (() => {
       found.push(row);
       if (key) keys[row] = key.byImage ? key.values[row] : best;
     }
-    return { rows: order(found, keys, descending), counts };
+    return { rows: keys ? byScore(found, keys, descending) : found, counts };
   };
 
-  // By score, those without it last; else the samples with pictures first.
-  const order = (found, keys, descending) => {
-    if (!keys) {
-      const shown = (row) => rows.picture[row] > 0;
-      return [...found.filter(shown), ...found.filter((row) => !shown(row))];
+  // All rows as sampled, or mixed: by id, as ids are hashes; then those with pictures come first.
+  let mixed = [];
+  const sequence = (sort) => {
+    const count = maskloom.loaded();
+    if (sort) return Array.from({ length: count }, (_, row) => row);
+    if (mixed.length !== count) {
+      const ordered = Array.from({ length: count }, (_, row) => row)
+        .sort((a, b) => (rows.ids[a] < rows.ids[b] ? -1 : 1));
+      mixed = [...ordered.filter((row) => rows.picture[row]), ...ordered.filter((row) => !rows.picture[row])];
     }
+    return mixed;
+  };
+
+  // Those without the score come last.
+  const byScore = (found, keys, descending) => {
     const sign = descending ? -1 : 1;
     return found.sort((a, b) => {
       if (Number.isNaN(keys[a]) || Number.isNaN(keys[b])) {

@@ -12,7 +12,7 @@ maskloom.sample = (() => {
   let layer = "labels";
 
   const stack = (found, over, alt) => {
-    const node = element("div", { className: found.sharp ? "stack sharp" : "stack", style: `aspect-ratio:${found.size[0]}/${found.size[1]}` },
+    const node = element("div", { className: found.sharp ? "layers sharp" : "layers", style: `aspect-ratio:${found.size[0]}/${found.size[1]}` },
       element("img", { src: found.image, alt, className: over ? "base muted" : "base" }));
     if (over) node.append(element("img", { src: over, alt: "", className: "layer" }));
     return node;
@@ -75,16 +75,18 @@ maskloom.sample = (() => {
     return list;
   };
 
+  // Cells are text, nodes or numbers; the columns of numbers are told by the last line.
   const table = (head, body) => {
-    const cells = (tag, line) => element("tr", {}, ...line.map((cell, column) =>
-      element(column ? tag : "th", { scope: column ? (tag === "th" ? "col" : null) : (tag === "th" ? "col" : "row"), className: typeof cell === "number" || cell === "–" ? "number" : "" },
-        typeof cell === "number" ? number(cell) : cell)));
+    const numeric = (body.at(-1) ?? []).map((cell) => typeof cell === "number");
+    const line = (cells, tag, first) => element("tr", {}, ...cells.map((cell, column) => element(
+      column ? tag : "th", { scope: column && tag === "td" ? null : first, className: numeric[column] ? "number" : "" },
+      typeof cell !== "number" ? cell : Number.isNaN(cell) ? "–" : number(cell))));
     return element("div", { className: "scroll" }, element("table", {},
-      element("thead", {}, cells("th", head)), element("tbody", {}, ...body.map((line) => cells("td", line)))));
+      element("thead", {}, line(head, "th", "col")),
+      element("tbody", {}, ...body.map((cells) => line(cells, "td", "row")))));
   };
 
   const named = (one) => element("span", { className: "swatched" }, swatch(one.colour), one.name);
-  const known = (value) => (Number.isNaN(value) ? "–" : value);
 
   const scoreTables = (row) => {
     const entries = maskloom.entriesOf(row);
@@ -93,19 +95,22 @@ maskloom.sample = (() => {
     const byClass = all.filter((score) => !score.byImage && used(score, entries.map((one) => one.at)));
     const byImage = all.filter((score) => score.byImage && used(score, [row]));
     const parts = [table(["score", ...entries.map(named)],
-      byClass.map((score) => [scoreLabel(score.name), ...entries.map((one) => known(score.values[one.at]))]))];
+      byClass.map((score) => [scoreLabel(score.name), ...entries.map((one) => score.values[one.at])]))];
     if (byImage.length) {
-      parts.push(table(["of the image", ""], byImage.map((score) =>
+      parts.push(table(["of the image", "score"], byImage.map((score) =>
         [scoreLabel(score.name.slice(6)), score.values[row]])));
     }
     return parts;
   };
 
+  const depth = (levels) => (levels ? `, ${levels} level${levels > 1 ? "s" : ""} below it` : "");
   const wordTable = (row, words) => table(["class", "said as", "which is", "synset"],
     maskloom.entriesOf(row).map((one, at) => [
       named(one), `“${one.phrase}”`,
-      one.relation === "plain" ? "the class's name" : `a ${one.relation}${words[at][1] ? `, ${words[at][1]} below` : ""}`,
+      one.relation === "plain" ? "the class's name" : `a ${one.relation}${depth(words[at][1])}`,
       words[at][0] || "not said"]));
+
+  const digest = (value) => (/^[0-9a-f]{64}$/.test(value) ? element("code", { className: "digest" }, value) : value);
 
   const lineage = (row, found) => {
     const columns = found.columns.filter(([, value]) => value !== null && value !== "");
@@ -116,7 +121,7 @@ maskloom.sample = (() => {
       `Its ${name}`, [element("code", {}, one.shard), ` from byte ${one.offset.toLocaleString("en")}, ${one.size.toLocaleString("en")} bytes`]]);
     return [
       element("section", { className: "panel" }, element("h3", {}, "Where it comes from"),
-        wordTable(row, found.words), listing([...facts, ...about.origin.map(([name, value]) => [name, value])]),
+        wordTable(row, found.words), listing([...facts, ...about.origin.map(([name, value]) => [name, digest(value)])]),
         element("details", {}, element("summary", {}, "Parameters"), element("pre", {}, about.parameters))),
       element("section", { className: "panel" }, element("h3", {}, "Where it lies"), listing(addresses),
         element("p", { className: "command" }, copyable(`python -m tasks.lineage explain ${rows.ids[row]}`))),

@@ -179,6 +179,6 @@ maskloom.scoreLabel = (name) =>
 
 maskloom.VERDICTS = {
   train: "kept for training",
-  val: "kept to watch it",
+  val: "kept, held out",
   rejected: "rejected",
 };
