@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from tasks import records
 from tasks.captures import decode_capture
@@ -133,7 +134,11 @@ def examples(
     """
     columns = ["sample_id", "text", "classes", "kept", "image", "label"]
     found: dict[str, Row] = {}
-    kept = [row for row in samples.dataset.select(columns).take(rows).to_pylist() if row["kept"]]
+    kept = [
+        row
+        for row in samples.dataset.select(columns).take(pa.array(rows, pa.int64())).to_pylist()
+        if row["kept"]
+    ]
     for row in kept:
         name = row["classes"][0]["name"]
         if name not in found or len(row["classes"]) < len(found[name]["classes"]):
