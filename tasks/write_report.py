@@ -106,7 +106,13 @@ def run(params: Params, root: Path = Path()) -> None:
     }
     samples = read_samples(root)
     pictured = choose_pictured(samples, section.gallery, section.seed)
-    shared = {"params": params, "names": names, "colours": colours, "samples": len(samples)}
+    shared = {
+        "home": "",
+        "params": params,
+        "names": names,
+        "colours": colours,
+        "samples": len(samples),
+    }
     pages = {
         "index.html": overview(params, samples, colours, root)
         | {"examples": examples(samples, pictured, palette, EXAMPLES, root)},

@@ -488,7 +488,7 @@ def test_times_of_a_run_are_shown_on_demand(gallery: Browser, finished_run: Path
     path.parent.mkdir(exist_ok=True)
     path.write_text(f"maskloomTimings({json.dumps(value)});")
     gallery.open((finished_run / "report/index.html").as_uri())
-    gallery.wait("document.querySelector('#timings')")
+    gallery.wait("Boolean(document.querySelector('#timings'))")
     gallery.evaluate("document.querySelector('#timings').open = true")
     told = gallery.wait("document.querySelector('#timings tbody')?.innerText")
     assert told.split("\t") == ["<b>one</b>", "ran", "1.3"]
