@@ -467,6 +467,37 @@ def test_keys_walk_through_the_samples(gallery: Browser) -> None:
     assert gallery.evaluate("location.hash") == "#sort=row"
 
 
+def test_sliders_and_views_change_what_is_seen(gallery: Browser) -> None:
+    gallery.evaluate("""(() => {
+        const slider = document.querySelector('.opacity');
+        slider.value = 20;
+        slider.dispatchEvent(new Event('input', { bubbles: true }));
+    })()""")
+    layer = "getComputedStyle(document.querySelector('.layer')).opacity"
+    assert gallery.evaluate(layer) == "0.2"
+    gallery.press("v")
+    gallery.wait("!document.querySelector('.layer')")
+    gallery.press("v")  # both words of the sample that has two
+    gallery.wait("document.querySelectorAll('.layer').length === 4")
+    gallery.evaluate("""(() => {
+        const slider = document.querySelector('[aria-label="area, from"]');
+        slider.value = 900;
+        slider.dispatchEvent(new Event('input'));
+    })()""")
+    assert gallery.evaluate("location.hash").startswith("#area=")
+
+
+def test_a_swipe_goes_to_the_next_sample(gallery: Browser) -> None:
+    gallery.resize(390, 800)
+    gallery.call("Emulation.setTouchEmulationEnabled", enabled=True)
+    go(gallery, "#sort=row&sample=sample-0")
+    assert gallery.wait(SAMPLE) == "a car"
+    for kind, x in (("touchStart", 300), ("touchMove", 150), ("touchEnd", None)):
+        points = [] if x is None else [{"x": x, "y": 250}]
+        gallery.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+    gallery.wait("location.hash === '#sort=row&sample=sample-1'")
+
+
 def test_without_pictures_a_sample_says_so(make_params: Make, finished_run: Path) -> None:
     binary = find_chromium()
     if binary is None:
