@@ -87,7 +87,7 @@ class Samples:
                     by_image[field.name] = None
         return list(by_class), list(by_image)
 
-    def part(self, start: int, count: int = PART) -> list[Row]:
+    def part(self, start: int, count: int) -> list[Row]:
         """Rows, each with its prompt's, sample's and scores' columns; of those that several tables
         have, the dataset's. A class has what any table says of it."""
         rows = self.dataset.slice(start, count).to_pylist()
@@ -102,7 +102,7 @@ class Samples:
     def parts(self) -> Iterator[tuple[int, list[Row]]]:
         """Each part's first row number and its rows."""
         for start in range(0, len(self), PART):
-            yield start, self.part(start)
+            yield start, self.part(start, PART)
 
 
 def read_samples(root: Path = Path()) -> Samples:

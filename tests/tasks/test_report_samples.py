@@ -67,7 +67,6 @@ def test_parts_hold_columns_that_the_page_unpacks(
 ) -> None:
     write_scores(finished_run)
     monkeypatch.setattr(report_samples, "PART", 2)
-    monkeypatch.setattr(report_samples.Samples.part, "__defaults__", (2,))
     out = tmp_path / "out"
     write_parts(read_samples(finished_run), ["car", "boat"], {1: 0}, out)
     assert sorted(path.name for path in out.iterdir()) == [
