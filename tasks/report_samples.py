@@ -17,7 +17,7 @@ from pyarrow import parquet
 
 from tasks.params import InputError
 from tasks.report_script import pack, write_script
-from tasks.shards import URI_PREFIX, parse_uri
+from tasks.shards import parse_uri
 
 PART = 5_000
 """Rows of a part."""
@@ -27,8 +27,10 @@ SPLITS = ("", "train", "val")
 
 _LISTED = {"sample_id", "text", "classes", "kept", "reason", "rule", "split"}
 """Columns that the parts of the table hold; the other ones tell the lineage."""
-_ADDRESSES = ("shard", "_offset", "_size")
-"""How columns of the samples' table end that the dataset has as addresses."""
+_MEMBERS = {"image", "attention", "label", "reliability", "uncertainty"}
+"""Columns of the dataset that are shard addresses, where there is one."""
+_PLACES = ("shard", "_offset", "_size")
+"""How columns of the samples' table end that say the same."""
 _NO_SCORES = {"value", "bound", "hash"}
 """Numbers that order nothing: a verdict's are scores of different kinds."""
 
@@ -119,7 +121,7 @@ def read_samples(root: Path = Path()) -> Samples:
     others = []
     for path, key in sources:
         columns = [
-            name for name in parquet.read_schema(root / path).names if not name.endswith(_ADDRESSES)
+            name for name in parquet.read_schema(root / path).names if not name.endswith(_PLACES)
         ]
         table = parquet.read_table(root / path, columns=columns)
         keys = dataset.column(key)
@@ -203,7 +205,7 @@ def _lineage(rows: list[Row]) -> Row:
         if name in _LISTED:
             continue
         values = [row[name] for row in rows]
-        if any(isinstance(value, str) and value.startswith(URI_PREFIX) for value in values):
+        if name in _MEMBERS:
             members = [parse_uri(value) if value else None for value in values]
             addresses[name] = [
                 member and [shards.setdefault(member.path, len(shards)), member.offset, member.size]

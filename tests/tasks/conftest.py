@@ -485,7 +485,7 @@ def finished_run(tmp_path: Path) -> Path:
                 "prompt_id": f"p{number}",
                 "seed": 2**62 + number,
                 "text": text,
-                "negative_prompt": "",
+                "negative_prompt": "shard://is no address here",
                 "source": "templates",
                 "template": "a {}",
                 "caption_id": "",
