@@ -62,6 +62,7 @@ RECIPE: dict[str, Any] = {
     "learning_rate": 0.002,
     "checkpoint_interval": 250,
     "num_workers": 0,
+    "dtype": "float32",  # bfloat16 gave NaN now and then on a CPU, at sides such as 45
 }
 DOUBTFUL = 0.25
 """Co-training's quantile: the share of the labels that the noise makes wrong, rounded."""

@@ -18,6 +18,7 @@ from pathlib import Path
 from flows.graph import output_digests
 from flows.results import StageRun
 from tasks.params import InputError
+from tasks.report_script import script_json
 
 FOLDER = Path(".maskloom")
 
@@ -67,6 +68,9 @@ def append_run(
     }
     with open(root / FOLDER / "runs.ndjson", "a", encoding="utf-8") as file:
         file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+    times = {key: entry[key] for key in ("started", "host", "stages")}
+    script = f"maskloomTimings({script_json(times)});\n"
+    (root / FOLDER / "timings.js").write_text(script, encoding="ascii")
 
 
 def _revision(root: Path) -> str | None:

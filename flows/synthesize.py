@@ -17,7 +17,11 @@ from typing import Annotated, Any, NoReturn
 import cyclopts
 from cyclopts import Parameter
 from prefect import flow, get_run_logger, runtime, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
@@ -27,10 +31,12 @@ from flows.graph import select_stages, stage_names, unchanged_stages
 from flows.processes import run_in_group
 from flows.results import (
     EVALUATION,
+    FILTER,
     REPORT,
     Outcome,
     StageRun,
     adaptation_sentence,
+    funnel_rows,
     read_evaluation,
     result_rows,
     result_view,
@@ -167,6 +173,11 @@ def synthesize(only: str | None = None, upto: str | None = None, force: bool = F
             key="synthesize-result",
             description="\n\n".join(filter(None, [f"IoU, {EVALUATION}", adaptation_sentence()])),
         )
+    if "filter_masks" in stages and FILTER.exists():
+        create_table_artifact(funnel_rows(), key="synthesize-funnel", description=str(FILTER))
+    if "write_report" in stages and REPORT.exists():
+        link = REPORT.resolve().as_uri()
+        create_link_artifact(link, link_text=str(REPORT), key="synthesize-report")
     return Completed(message=f"{len(runs)} stages in {sum(run.seconds for run in runs):.0f} s")
 
 

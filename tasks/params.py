@@ -777,7 +777,7 @@ class EvaluateSegmenter(Section):
 
 
 class WriteReport(Section):
-    """The page to look at."""
+    """The pages to look at."""
 
     gallery: int = Field(ge=0)
     seed: int = Field(ge=0)

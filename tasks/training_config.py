@@ -117,6 +117,7 @@ def build_config(
         cfg.custom_hooks.append({"type": "ValidationHook", "interval": interval, **watching})
     if section.ema:
         cfg.custom_hooks.append({"type": "EMAHook", "momentum": 1 - section.ema})
+    cfg.custom_hooks.append({"type": "DivergenceHook"})
     cfg.custom_hooks.append({"type": "IterationSeedHook", "seed": section.seed})
     cfg.default_hooks = {
         "logger": None,  # the progress bar and training.json take its place

@@ -1,5 +1,6 @@
 """MMEngine hooks of every training: progress, validation and what it decides, repeatable chance."""
 
+import math
 import random
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from mmseg_configs.reliability import ReliabilityHook
+from tasks.params import InputError
 from tasks.progress import Advance
 from tasks.records import content_seed
 
@@ -48,6 +50,28 @@ class ProgressHook(Hook):
             if row.get(name) is not None:
                 said.append(f"{name} {row[name]:.2f}")
         self.advance(1, ", ".join(said))
+
+
+@HOOKS.register_module()
+class DivergenceHook(Hook):
+    """Stops a training whose loss is no number any more, before a checkpoint is written of it.
+
+    Raises:
+        InputError: the loss of an iteration is infinite or NaN.
+    """
+
+    priority = "HIGH"
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Look at the loss."""
+        loss = float(runner.message_hub.get_scalar("train/loss").current())
+        if not math.isfinite(loss):
+            raise InputError(
+                f"train_segmenter: the loss is {loss} at iteration {runner.iter + 1}; set dtype: "
+                "float32 or a lower learning_rate. The training goes on from its last checkpoint"
+            )
 
 
 class CurvesHook(Hook):

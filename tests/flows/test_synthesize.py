@@ -96,7 +96,14 @@ def test_leaves_logs_times_and_results_on_the_server(house: Path) -> None:
     adapted = {"held_out_loss_before": 0.4, "held_out_loss_after": 0.3, "fall": 0.25}
     adapted |= {"steps": 100, "images": 72}
     (house / "metrics/adaptation.json").write_text(json.dumps(adapted))
-    pipeline = (house / "dvc.yaml").read_text().replace("second:", "evaluate_segmenter:")
+    funnel = {"samples": 9, "kept": 7, "reasons": {"min_area": 2}, "train": 6, "val": 1}
+    (house / "metrics/filter.json").write_text(json.dumps(funnel))
+    (house / "report").mkdir()
+    (house / "report/index.html").touch()
+    pipeline = (house / "dvc.yaml").read_text()
+    names = {"first": "filter_masks", "second": "evaluate_segmenter", "third": "write_report"}
+    for old, new in names.items():
+        pipeline = pipeline.replace(f"{old}:", f"{new}:")
     (house / "dvc.yaml").write_text(pipeline)
     state = synthesize(return_state=True)
     run_id = state.state_details.flow_run_id
@@ -108,9 +115,14 @@ def test_leaves_logs_times_and_results_on_the_server(house: Path) -> None:
         artifacts = client.read_artifacts(
             artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
         )
-    assert sorted(task.name for task in tasks) == ["evaluate_segmenter", "first", "third"]
+    assert sorted(task.name for task in tasks) == sorted(names.values())
     data = {artifact.key: artifact.data for artifact in artifacts}
-    assert "| first | ran |" in data["synthesize-stages"]
+    assert "| filter_masks | ran |" in data["synthesize-stages"]
+    assert json.loads(data["synthesize-funnel"])[1] == {
+        "step": "rejected by min_area",
+        "samples": "-2",
+    }
+    assert (house / "report/index.html").as_uri() in data["synthesize-report"]
     assert json.loads(data["synthesize-result"])[-1] == {
         "class": "ratio",
         "synthetic only": "0.625",

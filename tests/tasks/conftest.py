@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTokenizer
 
+from tasks.captures import Captured
 from tasks.label_maps import encode_grey, encode_image, encode_label
 from tasks.params import Params
 from tasks.records import (
@@ -689,3 +690,121 @@ def image_text_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pa
     for kind, folder in folders.items():
         write_image_text(folder, kind)
     return folders
+
+
+SCRIPT_PROMPT = "a <script>alert(\"1\")</script> car & 'boat'"
+"""A prompt that would be a script, if it were not escaped."""
+EVALUATED: dict[str, Any] = {
+    "miou": 0.7,
+    "reference_miou": 0.9,
+    "ratio": 0.7778,
+    "per_class": {"background": 0.95, "car": 0.6, "boat": None},
+    "reference_per_class": {"background": 0.98, "car": 0.9, "boat": None},
+    "images": 300,
+    "test_set": "data/storybook/test",
+    "not_measured": [],
+}
+
+
+@pytest.fixture
+def finished_run(tmp_path: Path) -> Path:
+    """A finished run of two classes: two kept samples and a rejected one."""
+    rng = np.random.default_rng(0)
+    texts = ["a car", SCRIPT_PROMPT, "a boat"]
+    names = [["car"], ["car", "boat"], ["boat"]]
+    prompts, dataset = [], []
+    for number, (text, classes) in enumerate(zip(texts, names, strict=True)):
+        prompts.append(
+            {
+                "prompt_id": f"p{number}",
+                "seed": 2**62 + number,
+                "text": text,
+                "negative_prompt": "shard://is no address here",
+                "source": "templates",
+                "template": "a {}",
+                "caption_id": "",
+                "classes": [
+                    {
+                        "name": name,
+                        "phrase": name,
+                        "start": text.index(name),
+                        "end": text.index(name) + len(name),
+                        "relation": "plain",
+                        "depth": 0,
+                        "synset": "",
+                    }
+                    for name in classes
+                ],
+            }
+        )
+        maps = rng.random((len(classes), 16, 16)).astype(np.float16)
+        cross = {("middle", (16, 16)): maps, ("middle", (8, 8)): maps[:, ::2, ::2]}
+        attention = Captured(cross | {("0", (16, 16)): 1 - maps}).encode()
+        label = rng.integers(0, 3, (16, 16)).astype(np.uint8)
+        files = [
+            ("x.png", encode_image(rng.integers(0, 256, (16, 16, 3)).astype(np.uint8))),
+            ("x.attention.safetensors", attention),
+            ("x.label.png", encode_label(label)),
+            ("x.reliability.png", encode_grey(label * 100)),
+        ]
+        members = write_shard(tmp_path / f"data/samples/shards/{number}.tar", files)
+        uris = [member.uri.replace(f"shard://{tmp_path}/", "shard://", 1) for member in members]
+        kept = number < 2
+        scores = [{"name": name, "area": 0.2, "peak": 0.3, "margin": 0.4} for name in classes]
+        dataset.append(
+            {
+                "sample_id": f"sample-{number}",
+                "prompt_id": f"p{number}",
+                "text": text,
+                "classes": scores,
+                "kept": kept,
+                "rule": "" if kept else "min_area",
+                "value": None if kept else 0.02,
+                "bound": None if kept else 0.04,
+                "reason": "" if kept else "boat: area 0.020 below min_area 0.04",
+                "split": ("train", "val", "")[number],
+                **dict(zip(("image", "attention", "label", "reliability"), uris, strict=True)),
+            }
+        )
+    write_table(tmp_path / "data/prompts.parquet", prompts, PROMPTS)
+    write_table(tmp_path / "data/dataset/index.parquet", dataset, DATASET)
+    samples = [
+        {"sample_id": row["sample_id"], "prompt_id": row["prompt_id"], "seed": 2**62 + number}
+        for number, row in enumerate(dataset)
+    ]
+    write_table(tmp_path / "data/samples/index.parquet", samples, SAMPLES)
+    write_json(tmp_path / "data/inputs/model.json", {"digest": "0123456789abcdef" * 4})
+    write_json(tmp_path / "models/lora/adapter.json", {"source": "none", "digest": None})
+    curve = {"curve": [[10, 2.0], [20, 1.0]], "val": [[20, 0.5]]}
+    counts = {
+        "prompts": 1234,
+        "distinct_texts": 1001,
+        "distinct_words": 7,
+        "repeats": 233,
+        "withdrawn": 3,
+        "relations": {"hyponym": 34, "plain": 1200},
+        "depths": {"0": 1200, "1": 20, "3": 14},
+    }
+    metrics = {
+        "prompts": counts | {"per_class": {"<car>": counts}},
+        "filter": {
+            "samples": 3,
+            "kept": 2,
+            "rejected": 1,
+            "reasons": {"min_area": 1},
+            "train": 1,
+            "val": 1,
+        },
+        "training": {"iterations": 20, "images": 1, **curve},
+        "reference_training": {"trained": True, "iterations": 20, "images": 9, **curve},
+        "evaluation": EVALUATED,
+    }
+    for name, value in metrics.items():
+        write_json(tmp_path / f"metrics/{name}.json", value)
+    for what in ("truth", "prediction", "reference"):
+        path = tmp_path / f"data/evaluation/0000.{what}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_label(np.eye(16, dtype=np.uint8)))
+    image = encode_image(np.zeros((16, 16, 3), np.uint8))
+    (tmp_path / "data/evaluation/0000.image.png").write_bytes(image)
+    return tmp_path

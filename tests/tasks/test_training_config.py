@@ -93,7 +93,7 @@ def test_the_files_network_goes_into_the_methods_segmentor(
     make_config: MakeConfig, reliability: str
 ) -> None:
     scalings = {"extract_masks.response_scalings": [0.5, 1.0, 2.0]}
-    cfg = make_config(reliability=reliability, others=scalings)
+    cfg = make_config(**{"reliability": reliability, "co_training.classmix": 0.25}, others=scalings)
     steps = types(cfg.train_dataloader.dataset.pipeline)
     used = reliability != "none"
     assert steps.count("LoadReliability") == used
@@ -103,7 +103,7 @@ def test_the_files_network_goes_into_the_methods_segmentor(
         assert cfg.model.type == "CoTrainingSegmentor"
         assert cfg.model.segmentor.type == "EncoderDecoder"
         assert "data_preprocessor" not in cfg.model.segmentor
-        assert cfg.custom_hooks[0]["classmix"] == 0.5
+        assert cfg.custom_hooks[0]["classmix"] == 0.25
     elif used:
         sources = [step.get("source") for step in cfg.train_pipeline]
         assert sources.count("uncertainty") == (reliability == "urn")
@@ -203,15 +203,13 @@ def test_float16_is_for_gpus(make_config: MakeConfig) -> None:
 
 def test_hooks_come_with_their_parameters(make_config: MakeConfig) -> None:
     cfg = make_config(reliability="none", ema=0.99, keep="best", patience=3)
-    assert types(cfg.custom_hooks) == ["ValidationHook", "EMAHook", "IterationSeedHook"]
-    validation, average, _ = cfg.custom_hooks
+    always = ["DivergenceHook", "IterationSeedHook"]
+    assert types(cfg.custom_hooks) == ["ValidationHook", "EMAHook", *always]
+    validation, average, *_ = cfg.custom_hooks
     expected = {"type": "ValidationHook", "interval": 2, "keep": "best", "patience": 3}
     assert validation == expected
     assert average["momentum"] == pytest.approx(0.01)
-    assert types(make_config(reliability="none").custom_hooks) == [
-        "ValidationHook",
-        "IterationSeedHook",
-    ]
+    assert types(make_config(reliability="none").custom_hooks) == ["ValidationHook", *always]
 
 
 def test_more_than_255_label_values_are_read_in_16_bits(

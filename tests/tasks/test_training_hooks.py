@@ -4,11 +4,13 @@ import random
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 from mmengine.logging import MessageHub
 
 from mmseg_configs.reliability import ReliabilityHook
-from tasks.training_hooks import IterationSeedHook, ProgressHook, ValidationHook
+from tasks.params import InputError
+from tasks.training_hooks import DivergenceHook, IterationSeedHook, ProgressHook, ValidationHook
 
 
 def test_an_iteration_draws_the_same_whatever_came_before_it() -> None:
@@ -89,6 +91,17 @@ def test_progress_shows_the_mean_of_the_last_losses() -> None:
         hub.update_scalar("train/loss", loss)
         hook.after_train_iter(SimpleNamespace(message_hub=hub, hooks=[]), 0)
     assert shown == [(1, "loss 4.000"), (1, "loss 3.000"), (1, "loss 1.500")]
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_the_training(loss: float) -> None:
+    hub = MessageHub.get_instance(f"test_divergence_{loss}")
+    runner = SimpleNamespace(message_hub=hub, iter=6)
+    hub.update_scalar("train/loss", 1.0)
+    DivergenceHook().after_train_iter(runner, 6)
+    hub.update_scalar("train/loss", loss)
+    with pytest.raises(InputError, match=f"the loss is {loss} at iteration 7; set dtype: float32"):
+        DivergenceHook().after_train_iter(runner, 6)
 
 
 def test_progress_shows_what_reliability_came_to() -> None:
