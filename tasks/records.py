@@ -48,8 +48,8 @@ templates, captions or classes_appended, with the template or the caption's id i
 ROW_GROUP = 10_000
 """Rows that are held at a time where a table is written or read in parts."""
 
-LONGEST_SLUG = 100
-"""Characters of a name that its file name shows."""
+LONGEST_SLUG = 64
+"""Characters of a name that its file name shows; a member of a tar file has room for 100."""
 
 SAMPLES = pa.schema(
     [

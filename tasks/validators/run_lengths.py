@@ -20,7 +20,7 @@ def decompress(text: str) -> np.ndarray:
     Raises:
         ValueError: ``text`` is none.
     """
-    codes = np.frombuffer(text.encode("ascii", "replace"), np.uint8).astype(np.int64) - 48
+    codes = np.frombuffer(text.encode("utf-8", "replace"), np.uint8).astype(np.int64) - 48
     if codes.size == 0:
         return codes
     if codes.min() < 0 or codes.max() > 63:
