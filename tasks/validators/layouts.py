@@ -29,12 +29,14 @@ def detect(tree: Path) -> Format:
         return "voc"
     if _plain(tree):
         return "mmseg" if (tree / "img_dir").is_dir() else "plain"
-    if coco.find_annotations(tree):
+    if any((tree / "annotations").glob("*.json")):
         return "coco"
     if any(tree.rglob("*.tar")):
         return "webdataset"
     if tables.find_tables(tree):
         return "hf"
+    if coco.find_annotations(tree):
+        return "coco"
     raise InputError(
         f"{tree}: no layout that is known: expected img_dir and ann_dir, images and labels (or "
         "masks or annotations), ImageSets/Segmentation, annotations/*.json, *.tar or *.parquet; "
