@@ -184,6 +184,8 @@ def main(
         raise InputError(f"{tree}: no such folder; name the root of the tree")
     given = given_classes(classes) if classes else None
     report = validate(read_tree(tree, form or detect(tree), given), workers)
+    if not report.images and not report.findings:
+        raise InputError(f"{tree}: holds no image as --format {report.form} has them; name another")
     if json_:
         print(as_json(report))
     else:

@@ -22,9 +22,10 @@ PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 OPENING = """\
 ```python
+import os
 from datasets import load_dataset
 
-sample = load_dataset(".", split="train")[0]
+sample = load_dataset(os.getcwd(), split="train")[0]  # in this folder
 sample["image"], sample["label"]  # PIL images; numpy.array(sample["label"]) has the label values
 ```
 

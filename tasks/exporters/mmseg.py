@@ -24,7 +24,7 @@ from mmseg.registry import DATASETS
 from mmseg.utils import register_all_modules
 
 register_all_modules()
-DATASETS.build(Config.fromfile("dataset.json").train)
+dataset = DATASETS.build(Config.fromfile("dataset.json").train)
 ```
 """
 

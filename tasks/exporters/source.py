@@ -191,8 +191,8 @@ class Source:
 
 
 def read_in_parts(path: Path, columns: list[str] | None = None) -> Iterator[Row]:
-    """Rows of a parquet file, `ROWS` at a time."""
-    with parquet.ParquetFile(path) as file:
+    """Rows of a parquet file, `ROWS` at a time; with pre_buffer the whole file would be held."""
+    with parquet.ParquetFile(path, pre_buffer=False) as file:
         for batch in file.iter_batches(ROWS, columns=columns):
             yield from batch.to_pylist()
 

@@ -20,7 +20,7 @@ take `.jpg` for granted: tell them the suffix, or export with `--jpeg`.
 ```python
 from mmseg.datasets import BaseSegDataset
 
-BaseSegDataset(
+dataset = BaseSegDataset(
     data_root=".",
     data_prefix={"img_path": "JPEGImages", "seg_map_path": "SegmentationClass"},
     ann_file="ImageSets/Segmentation/train.txt",

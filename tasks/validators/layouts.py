@@ -57,6 +57,8 @@ def read_tree(tree: Path, form: Format, classes: Classes | None) -> Tree:
     """
     said = classes or find_classes(tree)
     if form == "coco":
+        if classes:
+            raise InputError("--classes: is not for COCO, whose files name their categories")
         return coco.open_coco(tree)
     if form == "webdataset":
         return tars.open_shards(tree, said)

@@ -74,7 +74,8 @@ def _entries(tree: Path, tables: list[Path]) -> Iterator[Entry | Finding]:
     for path in tables:
         shown = path.relative_to(tree).as_posix()
         try:
-            with parquet.ParquetFile(path) as file:
+            # With pre_buffer, as is the default, the whole file would be held.
+            with parquet.ParquetFile(path, pre_buffer=False) as file:
                 yield from _rows(file, shown, path.name.startswith("rejected-"))
         except (pa.ArrowException, OSError) as error:
             yield Finding(shown, "unreadable", str(error).partition("\n")[0], "write it again")

@@ -250,6 +250,33 @@ def test_markup_in_names_stays_text_in_the_readme(
     assert [one["split"] for one in head["configs"][0]["data_files"]] == ["train", "val"]
 
 
+@pytest.mark.parametrize(
+    ("form", "expression", "expected"),
+    [
+        ("coco", "mask.sum()", "34"),
+        ("hf", "sample['label'].size", "(20, 12)"),
+        ("mmseg", "len(dataset)", "4"),
+        ("voc", "len(dataset)", "4"),
+        ("webdataset", "len(list(samples))", "4"),
+    ],
+)
+def test_the_readme_says_how_to_open_it(
+    source: Source, tmp_path: Path, form: Format, expression: str, expected: str
+) -> None:
+    export(form, source, tmp_path / "out")
+    text = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", f"{code}\nprint({expression})"],
+        cwd=tmp_path / "out",
+        env={"HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == expected
+
+
 def test_the_tables_are_read_in_parts(
     source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -415,12 +415,41 @@ def test_planted_defects_of_tables_are_named(tmp_path: Path) -> None:
     ]
 
 
+def test_tables_are_not_held_in_memory(tmp_path: Path) -> None:
+    picture = pa.struct([("bytes", pa.binary())])
+    schema = pa.schema([("image", picture), ("label", picture)])
+    data = np.random.default_rng(0).bytes(2**17)
+    rows = [{"image": {"bytes": data}, "label": {"bytes": data}}] * 4
+    with parquet.ParquetWriter(tmp_path / "a.parquet", schema, use_dictionary=False) as writer:
+        for _ in range(40):  # 40 MB in row groups of 1 MB
+            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
+    before = pa.total_allocated_bytes()
+    held = [pa.total_allocated_bytes() - before for _ in read_tree(tmp_path, "hf", None).entries]
+    assert len(held) == 160
+    assert max(held) < 10 * 2**20
+
+
 def test_a_tree_of_no_known_layout_is_told(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     with pytest.raises(InputError, match="no layout that is known: expected img_dir"):
         detect(tmp_path)
     with pytest.raises(InputError, match="has no folders of images and label maps"):
         read_tree(tmp_path, "mmseg", None)
+
+
+def test_a_tree_without_images_is_not_called_whole(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    done = run(str(tmp_path))
+    assert done.returncode == 1
+    assert "holds no image as --format plain has them" in done.stderr
+
+
+def test_classes_are_not_given_where_the_annotations_name_them(
+    make_export: Callable[..., Path],
+) -> None:
+    with pytest.raises(InputError, match="--classes: is not for COCO"):
+        check(make_export("coco"), classes="3")
 
 
 def test_control_characters_do_not_reach_the_terminal() -> None:
