@@ -77,7 +77,7 @@ def _entries(tree: Path, tables: list[Path]) -> Iterator[Entry | Finding]:
             # With pre_buffer, as is the default, the whole file would be held.
             with parquet.ParquetFile(path, pre_buffer=False) as file:
                 yield from _rows(file, shown, path.name.startswith("rejected-"))
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
             yield Finding(shown, "unreadable", str(error).partition("\n")[0], "write it again")
 
 

@@ -415,6 +415,14 @@ def test_planted_defects_of_tables_are_named(tmp_path: Path) -> None:
     ]
 
 
+def test_a_table_with_a_path_that_is_no_text_is_named(tmp_path: Path) -> None:
+    paths = pa.array([b"\xff"], pa.binary()).view(pa.string())
+    files = pa.array([encode_image(IMAGE)], pa.binary())
+    picture = pa.StructArray.from_arrays([files, paths], ["bytes", "path"])
+    parquet.write_table(pa.table({"image": picture, "label": picture}), tmp_path / "a.parquet")
+    assert found(check(tmp_path)) == [("a.parquet", "unreadable")]
+
+
 def test_tables_are_not_held_in_memory(tmp_path: Path) -> None:
     picture = pa.struct([("bytes", pa.binary())])
     schema = pa.schema([("image", picture), ("label", picture)])
