@@ -5,6 +5,7 @@ Ids are hashes of what a row is made from; no clock, no counter. Imports no torc
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -46,6 +47,9 @@ templates, captions or classes_appended, with the template or the caption's id i
 
 ROW_GROUP = 10_000
 """Rows that are held at a time where a table is written or read in parts."""
+
+LONGEST_SLUG = 64
+"""Characters of a name that its file name shows; a member of a tar file has room for 100."""
 
 SAMPLES = pa.schema(
     [
@@ -169,6 +173,12 @@ def content_id(*parts: Any) -> str:
 def content_seed(*parts: Any) -> int:
     """A seed, 0 to 2**63 - 1, from the same hash as `content_id`."""
     return int(content_id(*parts), 16) >> 1
+
+
+def slug(name: str) -> str:
+    """A name as a file name: letters, digits, hyphens; a short hash keeps others apart."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:LONGEST_SLUG]
+    return plain if plain and plain == name else f"{plain}-{content_id(name)[:6]}"
 
 
 def write_table(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:

@@ -7,7 +7,6 @@ level in float32, by more in the half types, whose errors grow over the steps.
 """
 
 import logging
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -40,12 +39,6 @@ FORMAT = 2
 Row = dict[str, Any]
 
 
-def slug(name: str) -> str:
-    """A class name as a file name: letters, digits, hyphens; a short hash keeps others apart."""
-    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    return plain if plain == name else f"{plain}-{records.content_id(name)[:6]}"
-
-
 def plan_shards(rows: Sequence[Row], shard_size: int) -> Iterator[tuple[str, list[Row]]]:
     """Names and rows of all shards; a row belongs to its first class.
 
@@ -57,7 +50,7 @@ def plan_shards(rows: Sequence[Row], shard_size: int) -> Iterator[tuple[str, lis
         per_class.setdefault(row["classes"][0]["name"], []).append(row)
     for name, members in per_class.items():
         for number, first in enumerate(range(0, len(members), shard_size)):
-            yield f"{slug(name)}-{number:04d}.tar", members[first : first + shard_size]
+            yield f"{records.slug(name)}-{number:04d}.tar", members[first : first + shard_size]
 
 
 def sample_id(

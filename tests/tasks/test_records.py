@@ -19,6 +19,7 @@ from tasks.records import (
     content_seed,
     read_json,
     read_rows,
+    slug,
     write_json,
     write_table,
 )
@@ -118,3 +119,12 @@ def test_json_is_readable_and_comes_back(tmp_path: Path) -> None:
     text = (tmp_path / "new/value.json").read_text(encoding="utf-8")
     assert text == '{\n  "name": "Straße",\n  "iou": [\n    0.5,\n    null\n  ]\n}\n'
     assert read_json(tmp_path / "new/value.json") == value
+
+
+def test_file_names_keep_names_apart_and_stay_in_their_folder() -> None:
+    assert slug("car") == "car"
+    assert slug("Traffic Light") != slug("traffic/light")
+    assert slug("../etc").startswith("etc-")
+    assert len({slug(name) for name in ("", "..", "/", "\n", "犬")}) == 5
+    assert len(slug("a" * 5000)) == 71
+    assert slug("a" * 5000) != slug("a" * 5001)

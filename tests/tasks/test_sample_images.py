@@ -27,7 +27,6 @@ from tasks.sample_images import (
     plan_shards,
     sample_batch,
     sample_id,
-    slug,
     step_indices,
     token_columns,
     unet_calls,
@@ -66,12 +65,6 @@ def write_inputs(root: Path, rows: list[dict]) -> None:
     records.write_table(root / "data/prompts.parquet", rows, records.PROMPTS)
     records.write_json(root / "data/inputs/model.json", {"digest": "m"})
     records.write_json(root / "models/lora/adapter.json", {"source": "none", "digest": None})
-
-
-def test_file_names_keep_class_names_apart() -> None:
-    assert slug("car") == "car"
-    assert slug("Traffic Light") != slug("traffic/light")
-    assert slug("../etc").startswith("etc-")
 
 
 def test_shards_are_filled_per_class_and_grow_at_the_end() -> None:
