@@ -87,8 +87,3 @@ def combine(digests: dict[str, str]) -> str:
     """One SHA-256 of names and contents, whatever their order and wherever the folder lies."""
     lines = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def folder_digest(folder: Path, cache: DigestCache) -> str:
-    """The SHA-256 of a folder: of its sorted relative names and their contents."""
-    return combine(file_digests(folder, files_below(folder), cache))

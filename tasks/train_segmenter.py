@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 
 from tasks import records
 from tasks.checkpoints import find_initial
-from tasks.digests import CACHE_PATH, DigestCache, folder_digest
+from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests, files_below
 from tasks.entry import run_stage
 from tasks.initial_weights import InitialWeights
 from tasks.labelled_sets import some
@@ -105,7 +105,10 @@ def run(params: Params, root: Path = Path()) -> None:
         root=root,
     )
     cache = DigestCache(root / CACHE_PATH)
-    data = folder_digest(folder, cache)
+    # The dataset says where bytes lie; the manifests of samples and masks say what they are.
+    manifests = [root / f"data/{name}/index.parquet" for name in ("samples", "masks")]
+    there = [path for path in manifests if path.is_file()]
+    data = combine(file_digests(root, [*files_below(folder), *there], cache))
     path = find_initial(section.init_from, root)
     start = InitialWeights(path, cache.file(path)) if path else None
     cache.save()

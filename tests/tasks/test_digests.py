@@ -7,9 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.digests import DigestCache, combine, files_below, folder_digest, write_atomically
+from tasks.digests import DigestCache, combine, file_digests, files_below, write_atomically
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def folder_digest(folder: Path, cache: DigestCache) -> str:
+    return combine(file_digests(folder, files_below(folder), cache))
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 
 from tasks import train_segmenter
 from tasks.params import InputError, Params
-from tasks.records import read_json
+from tasks.records import MASKS, read_json, write_table
 
 
 def test_the_stage_leaves_a_network_and_its_report(
@@ -129,3 +129,24 @@ def test_tensorboard_shows_every_curve(
     reliable = [(row["iteration"], pytest.approx(row["reliable"])) for row in report["reliability"]]
     assert shown["reliability/reliable"] == reliable
     assert set(shown) >= {"learning rate", "reliability/strength"}
+
+
+def test_other_bytes_in_the_same_places_are_another_training(
+    toy_params: Callable[..., Params], training_root: Path
+) -> None:
+    params = toy_params({"train_segmenter.seed": 6})
+    store = training_root / ".maskloom/training"
+
+    def trained() -> set[str]:
+        before = {path.name for path in store.iterdir()} if store.is_dir() else set()
+        train_segmenter.run(params, training_root)
+        return {path.name for path in store.iterdir()} - before
+
+    assert len(trained()) == 1
+    assert trained() == set()
+    masks = training_root / "data/masks/index.parquet"
+    write_table(masks, [{"sample_id": "0", "label_crc32": 1}], MASKS)
+    try:
+        assert len(trained()) == 1
+    finally:
+        masks.unlink()
