@@ -112,20 +112,22 @@ def plan_shards(rows: Iterable[Row], shard_size: int) -> Iterator[tuple[str, lis
         ("car-0000.tar", rows) and so on, rows in their order.
     """
     waiting: dict[str, list[Row]] = {}
-    counts: dict[str, int] = {}
+    numbers: dict[str, int] = {}
 
     def give(name: str) -> tuple[str, list[Row]]:
-        number = counts.get(name, 0)
-        counts[name] = number + 1
+        number = numbers[name]
+        numbers[name] += 1
         return f"{slug(name)}-{number:04d}.tar", waiting.pop(name)
 
     for row in rows:
         name = row["classes"][0]["name"]
+        numbers.setdefault(name, 0)
         waiting.setdefault(name, []).append(row)
         if len(waiting[name]) == shard_size:
             yield give(name)
-    for name in list(waiting):
-        yield give(name)
+    for name in numbers:
+        if name in waiting:
+            yield give(name)
 
 
 def slug(name: str) -> str:
