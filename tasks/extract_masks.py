@@ -294,8 +294,7 @@ def pack(job: MaskJob, masks: Sequence[Mask]) -> Shard:
     for key, mask in zip(job.ids, masks, strict=True):
         entry: Row = {"sample_id": key, "classes": mask.classes}
         for kind, data in mask_files(mask).items():
-            offset, size = writer.add(f"{key}.{kind}.png", data)
-            entry |= {f"{kind}_offset": offset, f"{kind}_size": size}
+            entry |= writer.add(f"{key}.{kind}.png", data).columns(kind)
         entries.append(entry)
     writer.close()
     return Shard(file.getvalue(), entries)

@@ -55,15 +55,18 @@ SAMPLES = pa.schema(
         ("shard", pa.string()),
         ("image_offset", pa.int64()),
         ("image_size", pa.int64()),
+        ("image_crc32", pa.uint32()),
         ("attention_offset", pa.int64()),
         ("attention_size", pa.int64()),
+        ("attention_crc32", pa.uint32()),
         ("batch_size", pa.int32()),
         ("shard_digest", pa.string()),
     ]
 )
-"""``data/samples/index.parquet``. Image: PNG. Attention: see `tasks.captures`. The batch size is
-that of sample_images, or a smaller one where the device's memory ran out: then the pixels may
-differ by rounding from those of another run. The digest is the whole shard's SHA-256."""
+"""``data/samples/index.parquet``. Image: PNG. Attention: see `tasks.captures`. The CRC-32 is of the
+member's bytes, so that a flipped byte can be told of the sample (`tasks.integrity`); the digest is
+the whole shard's SHA-256. The batch size is that of sample_images, or a smaller one where the
+device's memory ran out: then the pixels may differ by rounding from those of another run."""
 
 MASK_CLASS = pa.struct(
     [
@@ -82,10 +85,13 @@ MASKS = pa.schema(
         ("shard", pa.string()),
         ("label_offset", pa.int64()),
         ("label_size", pa.int64()),
+        ("label_crc32", pa.uint32()),
         ("reliability_offset", pa.int64()),
         ("reliability_size", pa.int64()),
+        ("reliability_crc32", pa.uint32()),
         ("uncertainty_offset", pa.int64()),
         ("uncertainty_size", pa.int64()),
+        ("uncertainty_crc32", pa.uint32()),
         ("classes", pa.list_(MASK_CLASS)),
         ("shard_digest", pa.string()),
     ]
@@ -126,9 +132,13 @@ def content_seed(*parts: Any) -> int:
 
 
 def write_table(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
-    """Write ``rows`` as parquet, the same bytes for the same rows."""
+    """Write ``rows`` as parquet, the same bytes for the same rows.
+
+    In row groups, so that a single row is read without the others (`tasks.row_lookup`).
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    parquet.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
+    table = pa.Table.from_pylist(rows, schema=schema)
+    parquet.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP)
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:

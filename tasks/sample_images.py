@@ -118,22 +118,14 @@ class Packing:
         """Encode the images ``uint8 (N, H, W, 3)`` and the attention of some rows."""
         for key, image, captured in zip(self._job.ids[part], images, captures, strict=True):
             try:
-                image_at = self._writer.add(f"{key}.png", encode_image(image))
-                attention = captured.encode()
+                files = encode_image(image), captured.encode()
             except Exception as error:
                 error.add_note(f"while encoding sample {key} of shard {self._job.name}")
                 raise
-            attention_at = self._writer.add(f"{key}.attention.safetensors", attention)
-            self._entries.append(
-                {
-                    "sample_id": key,
-                    "image_offset": image_at[0],
-                    "image_size": image_at[1],
-                    "attention_offset": attention_at[0],
-                    "attention_size": attention_at[1],
-                    "batch_size": batch_size,
-                }
-            )
+            entry = {"sample_id": key, "batch_size": batch_size}
+            entry |= self._writer.add(f"{key}.png", files[0]).columns("image")
+            entry |= self._writer.add(f"{key}.attention.safetensors", files[1]).columns("attention")
+            self._entries.append(entry)
 
     def finish(self) -> Shard:
         """The shard."""

@@ -10,8 +10,9 @@ import io
 import os
 import re
 import tarfile
+import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote, unquote
@@ -22,16 +23,28 @@ _URI = re.compile(rf"{URI_PREFIX}([^?#]+)\?offset=(\d+)&size=(\d+)")
 
 @dataclass(frozen=True)
 class Member:
-    """Where a file lies: ``size`` bytes from ``offset`` of the shard ``path``."""
+    """Where a file lies: ``size`` bytes from ``offset`` of the shard ``path``.
+
+    ``crc32`` is the CRC-32 of its bytes, where they were at hand; it is no part of the address.
+    """
 
     path: str
     offset: int
     size: int
+    crc32: int | None = field(default=None, compare=False)
 
     @property
     def uri(self) -> str:
         """The member as a string for MMEngine's file backend, see `parse_uri`."""
         return f"{URI_PREFIX}{quote(self.path)}?offset={self.offset}&size={self.size}"
+
+    def columns(self, kind: str) -> dict[str, int | None]:
+        """What an index says of it: ``<kind>_offset``, ``<kind>_size``, ``<kind>_crc32``."""
+        return {
+            f"{kind}_offset": self.offset,
+            f"{kind}_size": self.size,
+            f"{kind}_crc32": self.crc32,
+        }
 
     def read(self) -> bytes:
         """The member's bytes.
@@ -74,8 +87,8 @@ def write_shard(path: Path, members: Iterable[tuple[str, bytes]]) -> list[Member
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     with open(partial, "wb") as file:
-        shard = ShardWriter(file)
-        written = [Member(str(path), *shard.add(name, data)) for name, data in members]
+        shard = ShardWriter(file, str(path))
+        written = [shard.add(name, data) for name, data in members]
         shard.close()
         file.flush()
         os.fsync(file.fileno())
@@ -88,18 +101,20 @@ class ShardWriter:
 
     Args:
         file: where to, opened for writing.
+        path: what its members say of where they lie.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, path: str = "") -> None:
+        self._path = path
         self._tar = tarfile.TarFile(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT)
 
-    def add(self, name: str, data: bytes) -> tuple[int, int]:
-        """Write a member; returns where its bytes lie, offset and size."""
+    def add(self, name: str, data: bytes) -> Member:
+        """Write a member."""
         header = tarfile.TarInfo(name)
         header.size = len(data)
         self._tar.addfile(header, io.BytesIO(data))
         padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-        return self._tar.offset - padded, len(data)
+        return Member(self._path, self._tar.offset - padded, len(data), zlib.crc32(data))
 
     def close(self) -> None:
         """Write the tar's end."""

@@ -1,3 +1,4 @@
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -442,7 +443,8 @@ def write_samples(root: Path, samples: list[Sampled]) -> None:
             for name in each.names
         ]
         prompts.append({"prompt_id": f"p{i}", "seed": i, "text": "a car", "classes": classes})
-    members = write_shard(root / "data/samples/shards/car-0000.tar", files)
+    path = root / "data/samples/shards/car-0000.tar"
+    members = write_shard(path, files)
     for i in range(len(samples)):
         image, attention = members[2 * i : 2 * i + 2]
         index.append(
@@ -455,6 +457,7 @@ def write_samples(root: Path, samples: list[Sampled]) -> None:
                 "image_size": image.size,
                 "attention_offset": attention.offset,
                 "attention_size": attention.size,
+                "shard_digest": hashlib.sha256(path.read_bytes()).hexdigest(),
             }
         )
     records.write_table(root / "data/prompts.parquet", prompts, records.PROMPTS)

@@ -1,0 +1,236 @@
+"""Where a sample comes from and why it was kept: all manifests joined for one row.
+
+What the stages were made with comes from ``dvc.lock``, not from ``params.yaml``, which may have
+changed since. Imports no torch.
+"""
+
+import hashlib
+import zlib
+from pathlib import Path
+from typing import Any
+
+from tasks.image_provenance import Provenance
+from tasks.params import InputError
+from tasks.presets import differences
+from tasks.revisions import PARAMS, WORKSPACE, Revision, recorded_at
+from tasks.row_lookup import NEAR, find_ids, find_row, near_ids
+from tasks.run_records import read_runs, run_of
+from tasks.shards import Member
+
+SAMPLES = "data/samples/index.parquet"
+MASKS = "data/masks/index.parquet"
+DATASET = "data/dataset/index.parquet"
+SCORES = "data/scores/index.parquet"
+PROMPTS = "data/prompts.parquet"
+STAGES = {
+    "expand_prompts": PROMPTS,
+    "sample_images": "data/samples",
+    "extract_masks": "data/masks",
+    "filter_masks": "data/dataset",
+}
+"""The stages that a sample passes, and what each leaves of it."""
+SECTIONS = ("sample_images", "extract_masks", "filter_masks")
+_PLACED = {"image": "samples", "attention": "samples"}
+_MASK_PARTS = ("label", "reliability", "uncertainty")
+
+Row = dict[str, Any]
+
+
+def full_id(prefix: str, root: Path = Path()) -> str:
+    """The sample id that begins with ``prefix``.
+
+    Raises:
+        InputError: none does, or several do; near ones are named.
+    """
+    path = Revision(WORKSPACE, None, root).file(SAMPLES)
+    found = find_ids(path, "sample_id", prefix, NEAR + 1) if prefix else []
+    if prefix in found or len(found) == 1:
+        return prefix if prefix in found else found[0]
+    if found:
+        more = ", ..." if len(found) > NEAR else ""
+        raise InputError(
+            f"sample {prefix!r}: several begin so: {', '.join(found[:NEAR])}{more}; give more of it"
+        )
+    near = near_ids(path, "sample_id", prefix) if prefix else []
+    hint = f"near ones: {', '.join(near)}" if near else f"{SAMPLES} lists them"
+    raise InputError(f"sample {prefix!r}: there is none in {SAMPLES}; {hint}")
+
+
+def explain(prefix: str, root: Path = Path()) -> Row:
+    """All that is known of a sample.
+
+    Args:
+        prefix: its id, or a beginning that no other has.
+
+    Returns:
+        ``sample_id``, ``prompt``, ``model``, ``adapter``, ``parameters`` (by stage),
+        ``parameters_changed`` (keys whose value in params.yaml is another now), ``files`` (image,
+        attention, label, reliability, uncertainty: shard, offset, size, SHA-256 and whether the
+        bytes are those that were written), ``scores``, ``classes`` (scores by class), ``verdict``,
+        ``revision`` (git commit, None = uncommitted) and ``runs`` (by stage), ``notes``.
+
+    Raises:
+        InputError: there is no such sample, or a manifest is missing.
+    """
+    here = Revision(WORKSPACE, None, root)
+    sample_id = full_id(prefix, root)
+    sample = _need(here, SAMPLES, "sample_id", sample_id)
+    prompt = _need(here, PROMPTS, "prompt_id", sample["prompt_id"])
+    mask = _row(here, MASKS, "sample_id", sample_id) or {}
+    verdict = _row(here, DATASET, "sample_id", sample_id) or {}
+    scores = _row(here, SCORES, "sample_id", sample_id) or {}
+    notes = [
+        f"{path} has no such row: {stage} has not run since"
+        for path, stage, row in ((MASKS, "extract_masks", mask), (DATASET, "filter_masks", verdict))
+        if not row
+    ]
+    known = here.text("dvc.lock") is not None
+    if not known:
+        notes.append(
+            "no dvc.lock: the stages ran without DVC, so their parameters are not recorded"
+        )
+    of_masks = {"classes", *(name for name in verdict if name in ("image", "attention"))}
+    classes = scores.get("classes") or mask.get("classes") or verdict.get("classes") or []
+    verdict_columns = {
+        name: value
+        for name, value in verdict.items()
+        if name not in {*of_masks, *_MASK_PARTS, "sample_id", "prompt_id", "text"}
+    }
+    return {
+        "sample_id": sample_id,
+        "prompt": prompt,
+        "model": _model(here, known),
+        "adapter": _adapter(here, known),
+        "parameters": {name: here.section(name) for name in SECTIONS} if known else {},
+        "parameters_changed": parameters_changed(here) if known else [],
+        "files": {
+            **{part: file_record(sample, part, root) for part in _PLACED},
+            **{
+                part: file_record(mask, part, root)
+                for part in _MASK_PARTS
+                if mask.get(f"{part}_size") is not None
+            },
+        },
+        "scores": {
+            name: value
+            for name, value in scores.items()
+            if name not in ("sample_id", "prompt_id", "classes")
+        },
+        "classes": classes,
+        "verdict": verdict_columns or None,
+        "revision": recorded_at(here, list(STAGES.values())) if known else None,
+        "runs": runs_of(here) if known else {},
+        "notes": notes + (_drift(here) if known else []),
+    }
+
+
+def stamp_of(sample: Row) -> Provenance:
+    """What goes into a picture of what `explain` returns (`tasks.image_provenance`)."""
+    adapter = sample["adapter"]
+    return Provenance(
+        sample["sample_id"],
+        sample["prompt"]["text"],
+        sample["prompt"]["seed"],
+        sample["model"]["path"] or "",
+        sample["model"]["digest"] or "",
+        f"{adapter['digest']} at {adapter['scale']:g}" if adapter else None,
+    )
+
+
+def file_record(row: Row, part: str, root: Path) -> Row:
+    """Where a part of a sample lies, and whether its bytes are still those that were written.
+
+    Returns:
+        ``shard``, ``offset``, ``size``, ``sha256`` (None where the bytes cannot be read) and
+        ``intact``: True, False, or None where the index holds no CRC-32 to compare with.
+    """
+    place = {
+        "shard": row["shard"],
+        "offset": row[f"{part}_offset"],
+        "size": row[f"{part}_size"],
+    }
+    try:
+        data = Member(str(root / place["shard"]), place["offset"], place["size"]).read()
+    except (OSError, EOFError):
+        return {**place, "sha256": None, "intact": False}
+    written = row.get(f"{part}_crc32")
+    intact = None if written is None else zlib.crc32(data) == written
+    return {**place, "sha256": hashlib.sha256(data).hexdigest(), "intact": intact}
+
+
+def parameters_changed(here: Revision) -> list[Row]:
+    """The parameters of a sample's stages that params.yaml gives another value now.
+
+    Returns:
+        ``key``, ``made_with`` and ``now`` of each; None = not there.
+    """
+    import yaml
+
+    text = here.text(PARAMS)
+    now = (yaml.safe_load(text) if text else None) or {}
+    made = {stage: here.section(stage) for stage in STAGES}
+    current = {stage: now.get(stage) or {} for stage in STAGES}
+    scale = here.params("sample_images").get("adapt_lora", {})
+    if scale:
+        made["adapt_lora"] = scale
+        section = now.get("adapt_lora") or {}
+        current["adapt_lora"] = {key: section.get(key) for key in scale}
+    return [
+        {"key": key, "made_with": before, "now": after}
+        for key, before, after in differences(made, current)
+    ]
+
+
+def runs_of(here: Revision) -> dict[str, Row | None]:
+    """For each stage that a sample passes, the run of the flow that made what it left."""
+    runs = list(read_runs(here.root))
+    return {
+        stage: run_of(stage, path, here.outs[path].md5, runs) if path in here.outs else None
+        for stage, path in STAGES.items()
+    }
+
+
+def _model(here: Revision, known: bool) -> Row:
+    """The base model's path or id, and its digest as preflight recorded it."""
+    record = here.json("data/inputs/model.json") or {}
+    path = here.section("sample_images").get("model") if known else None
+    return {"path": path, "pipeline": record.get("pipeline"), "digest": record.get("digest")}
+
+
+def _adapter(here: Revision, known: bool) -> Row | None:
+    record = here.json("models/lora/adapter.json") or {}
+    if not record.get("digest"):
+        return None
+    scale = here.params("sample_images").get("adapt_lora", {}).get("scale", 1.0) if known else None
+    return {"digest": record["digest"], "source": record.get("source"), "scale": scale}
+
+
+def _drift(here: Revision) -> list[str]:
+    """Outputs whose size is not what dvc.lock holds: a stage was run without DVC, or cut short."""
+    notes = []
+    for path in STAGES.values():
+        out, file = here.outs.get(path), here.root / path
+        if out is None or not file.exists():
+            continue
+        parts = [file] if file.is_file() else [one for one in file.rglob("*") if one.is_file()]
+        if sum(one.stat().st_size for one in parts) != out.size:
+            notes.append(
+                f"{path} is not what dvc.lock holds, so parameters, revision and run may be of "
+                "another state; `python -m tasks.lineage check` says more, `dvc repro` makes them one"
+            )
+    return notes
+
+
+def _row(here: Revision, path: str, column: str, value: str) -> Row | None:
+    found = here.find(path)
+    return find_row(found, column, value) if found else None
+
+
+def _need(here: Revision, path: str, column: str, value: str) -> Row:
+    row = find_row(here.file(path), column, value)
+    if row is None:
+        raise InputError(
+            f"{path}: no row has {column} {value}, which {SAMPLES} names; the two are of different "
+            "runs: run `dvc repro`"
+        )
+    return row

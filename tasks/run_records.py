@@ -1,0 +1,60 @@
+"""The run log of the flow, ``.maskloom/runs.ndjson``, read: which run made an output.
+
+The flow writes a line a run, with the digests of all outputs as the run left them (`flows.run_log`).
+"""
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+RUN_LOG = Path(".maskloom/runs.ndjson")
+
+Run = dict[str, Any]
+
+
+def read_runs(root: Path = Path()) -> Iterator[Run]:
+    """All runs, the earliest first; none where the flow never ran.
+
+    A line that cannot be read, such as one that a crash cut short, is told in the log and left out.
+    """
+    path = root / RUN_LOG
+    if not path.exists():
+        return
+    with open(path, encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                run = json.loads(line)
+                complete = {"run_id", "started", "ended", "stages", "outputs"} <= set(run)
+            except (ValueError, TypeError):
+                complete = False
+            if complete:
+                yield run
+            else:
+                log.warning("%s, line %d: is no run's record; left out", path, number)
+
+
+def run_of(stage: str, output: str, md5: str, runs: list[Run]) -> Run | None:
+    """The run that made an output: the first that ran its stage and left it with this digest.
+
+    Where no run says that it ran the stage, the first that found the output there.
+
+    Returns:
+        ``run_id``, ``started``, ``ended``, ``host``, ``revision``, ``outcome`` and ``seconds``.
+    """
+    found = None
+    for run in runs:
+        if run["outputs"].get(output) != md5:
+            continue
+        of_stage = next((one for one in run["stages"] if one["stage"] == stage), {})
+        outcome = of_stage.get("outcome")
+        if found is None or (outcome == "ran" and found["outcome"] != "ran"):
+            keys = ("run_id", "started", "ended", "host", "revision")
+            found = {key: run.get(key) for key in keys}
+            found |= {"outcome": outcome, "seconds": of_stage.get("seconds")}
+        if outcome == "ran":
+            break
+    return found
