@@ -40,12 +40,12 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Bring a file's bytes, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -55,8 +55,8 @@ def sync_folder(folder: Path) -> None:
 def sync_tree(folder: Path) -> None:
     """Bring all files below a folder to the disk, and their names."""
     for path in folder.rglob("*"):
-        sync_folder(path)  # a file is flushed in the same way
-    sync_folder(folder)
+        sync(path)
+    sync(folder)
 
 
 def remove_abandoned(folder: Path) -> None:

@@ -3,12 +3,13 @@
 A sample's files share its id as their stem: ``<sample_id>.png``,
 ``<sample_id>.attention.safetensors``. Shards are byte-equal when they are made again: no time, no
 owner, members in the order given. They are written under a temporary name, flushed and renamed, so
-a shard that exists is whole.
+a shard that exists is whole. ``python -m tasks.shards prune`` removes what no run uses any more.
 """
 
 import io
 import os
 import re
+import runpy
 import tarfile
 import zlib
 from collections.abc import Iterable
@@ -119,3 +120,8 @@ class ShardWriter:
     def close(self) -> None:
         """Write the tar's end."""
         self._tar.close()
+
+
+if __name__ == "__main__":
+    # By its name: who reads a shard does not depend on the tool that removes old ones.
+    runpy.run_module("tasks.pruning", run_name="__main__")

@@ -25,6 +25,7 @@ from typing import Any, Protocol, TypeVar
 
 from tasks import records
 from tasks.durable import new_file, remove_abandoned
+from tasks.in_use import write_in_use
 from tasks.params import InputError
 from tasks.progress import progress
 
@@ -90,7 +91,7 @@ class WorkStore:
     def __init__(self, stage: str, root: Path = Path()) -> None:
         self.stage = stage
         self.folder = root / STORE / stage
-        self._in_use = root / STORE / "in_use" / f"{stage}.json"
+        self._root = root
 
     def find(self, fingerprint: str) -> Finished | None:
         """A finished shard, its bytes not looked at; None where there is none."""
@@ -138,9 +139,7 @@ class WorkStore:
         with new_file(path) as file:
             file.write(shard.data)
         record = {
-            "format": FORMAT,
             "digest": digest,
-            "size": len(shard.data),
             "check": _check(fingerprint, digest, shard.entries),
             "entries": shard.entries,
         }
@@ -157,8 +156,7 @@ class WorkStore:
         Returns:
             The fingerprints whose shards have to be computed.
         """
-        with new_file(self._in_use) as file:
-            file.write(json.dumps(sorted(set(fingerprints))).encode())
+        write_in_use(self.stage, self.stage, fingerprints, self._root)
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_abandoned(self.folder)
         there = [each for each in fingerprints if self._record(each).exists()]
