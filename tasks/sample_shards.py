@@ -5,7 +5,8 @@ plan but the shard in hand. Imports no torch, unless the device is left open.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -96,38 +97,37 @@ def read_recipe(params: Params, root: Path = Path()) -> Recipe:
 
 def shard_jobs(params: Params, root: Path = Path()) -> Iterator[SampleJob]:
     """All shards of the run that is configured, in the order of its index."""
-    recipe = read_recipe(params, root)
-    rows = records.stream_rows(root / "data/prompts.parquet")
-    for name, members in plan_shards(rows, recipe.section.shard_size):
+    recipe, path = read_recipe(params, root), root / "data/prompts.parquet"
+    named = records.stream_rows(path, ["classes.list.element.name"])
+    counts = Counter(row["classes"][0]["name"] for row in named)
+    shards = plan_shards(records.stream_rows(path), counts, recipe.section.shard_size)
+    for name, members in shards:
         yield SampleJob(name, members, recipe)
 
 
-def plan_shards(rows: Iterable[Row], shard_size: int) -> Iterator[tuple[str, list[Row]]]:
+def plan_shards(
+    rows: Iterable[Row], counts: Mapping[str, int], shard_size: int
+) -> Iterator[tuple[str, list[Row]]]:
     """Names and rows of all shards; a row belongs to its first class.
 
-    Rows come class by class, and so each shard is given away as soon as it is known to be whole;
-    where classes alternate, one open shard of each is held.
+    A shard is given away as soon as it is whole, or its class at an end. `expand_prompts` writes
+    class by class: so one shard is held at a time.
+
+    Args:
+        counts: how many rows belong to each class.
 
     Yields:
         ("car-0000.tar", rows) and so on, rows in their order.
     """
     waiting: dict[str, list[Row]] = {}
-    numbers: dict[str, int] = {}
-
-    def give(name: str) -> tuple[str, list[Row]]:
-        number = numbers[name]
-        numbers[name] += 1
-        return f"{slug(name)}-{number:04d}.tar", waiting.pop(name)
-
+    seen: Counter[str] = Counter()
     for row in rows:
         name = row["classes"][0]["name"]
-        numbers.setdefault(name, 0)
         waiting.setdefault(name, []).append(row)
-        if len(waiting[name]) == shard_size:
-            yield give(name)
-    for name in numbers:
-        if name in waiting:
-            yield give(name)
+        seen[name] += 1
+        if len(waiting[name]) == shard_size or seen[name] == counts[name]:
+            number = (seen[name] - 1) // shard_size
+            yield f"{slug(name)}-{number:04d}.tar", waiting.pop(name)
 
 
 def slug(name: str) -> str:

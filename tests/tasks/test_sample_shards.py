@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from itertools import islice
@@ -65,14 +66,26 @@ def test_shards_are_filled_per_class_and_grow_at_the_end() -> None:
     def row(name: str, number: int) -> dict:
         return {"classes": [{"name": name}], "number": number}
 
-    rows = [row("car", 0), row("dog", 1), row("car", 2), row("car", 3)]
-    assert [(n, [r["number"] for r in m]) for n, m in plan_shards(rows, 2)] == [
+    def planned(rows: list[dict]) -> list[tuple[str, list[int]]]:
+        counts = Counter(row["classes"][0]["name"] for row in rows)
+        shards = plan_shards(rows, counts, 2)
+        return [(name, [row["number"] for row in members]) for name, members in shards]
+
+    rows = [row("car", 0), row("car", 1), row("car", 2), row("dog", 3)]
+    assert planned(rows) == [
+        ("car-0000.tar", [0, 1]),
+        ("car-0001.tar", [2]),
+        ("dog-0000.tar", [3]),
+    ]
+    grown = dict(planned([*rows[:3], row("car", 4), row("car", 5), rows[3], row("fish", 6)]))
+    assert [grown[f"car-000{number}.tar"] for number in range(3)] == [[0, 1], [2, 4], [5]]
+    assert grown["dog-0000.tar"] == [3] and grown["fish-0000.tar"] == [6]
+    mixed = [row("car", 0), row("dog", 1), row("car", 2), row("car", 3), row("dog", 4)]
+    assert sorted(planned(mixed)) == [
         ("car-0000.tar", [0, 2]),
         ("car-0001.tar", [3]),
-        ("dog-0000.tar", [1]),
+        ("dog-0000.tar", [1, 4]),
     ]
-    grown = dict(plan_shards([*rows, row("car", 4), row("car", 5)], 2))
-    assert [r["number"] for r in grown["car-0000.tar"]] == [0, 2]
 
 
 def test_identity_holds_what_made_the_sample(rows: list[dict]) -> None:
@@ -108,19 +121,19 @@ def test_a_plan_is_made_as_it_is_asked_for(
     read: list[str] = []
     stream = records.stream_rows
 
-    def watched(path: Path) -> Iterator[dict]:
-        for row in stream(path):
-            read.append(row["prompt_id"])
+    def watched(path: Path, columns: list[str] | None = None) -> Iterator[dict]:
+        for row in stream(path, columns):
+            read.append(row.get("prompt_id", ""))
             yield row
 
     monkeypatch.setattr(records, "stream_rows", watched)
     jobs = shard_jobs(plan, tmp_path)
-    assert next(jobs).name == "car-0000.tar" and len(read) == 4
+    assert next(jobs).name == "car-0000.tar" and len(read) == 60 + 4
     assert [job.name for job in jobs] == [
         *(f"car-{number:04d}.tar" for number in range(1, 8)),
         *(f"dog-{number:04d}.tar" for number in range(8)),
     ]
-    assert len(read) == 60
+    assert len(read) == 60 + 60
 
 
 def test_a_plan_needs_no_torch_and_no_device(
