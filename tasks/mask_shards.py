@@ -17,6 +17,7 @@ import numpy as np
 
 from tasks import records
 from tasks.digests import combine
+from tasks.label_maps import BACKGROUND, label_dtype
 from tasks.params import ExtractMasks, InputError, Params
 
 CODE = (
@@ -69,7 +70,8 @@ class MaskJob:
     def fingerprint(self) -> str:
         """A hash of all that the shard's bytes are made from."""
         values = {name: self.values[name] for names in self.names for name in names}
-        labels = [len(self.values), max(self.values.values())]
+        every = self.values.values()
+        labels = [str(label_dtype(max(every) + 1)), BACKGROUND in every]
         section = self.section.model_dump()
         return records.content_id(
             "masks", self.ids, self.names, self.digest, section, values, labels, self.code
