@@ -6,6 +6,7 @@ is flushed to the disk too. Imports no torch.
 
 import itertools
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -61,9 +62,10 @@ def sync_tree(folder: Path) -> None:
 
 def remove_abandoned(folder: Path) -> None:
     """Remove what processes of this machine that are no more have left half written."""
+    mine = re.compile(rf"\.{re.escape(socket.gethostname())}\.(\d+)\.\d+{re.escape(PARTIAL)}$")
     for path in folder.glob(f"*{PARTIAL}"):
-        *_, host, process, _number, _partial = path.name.rsplit(".", 4)
-        if host == socket.gethostname() and process.isdecimal() and not _runs(int(process)):
+        written_by = mine.search(path.name)
+        if written_by and not _runs(int(written_by[1])):
             path.unlink(missing_ok=True)
 
 

@@ -27,7 +27,7 @@ from tasks.machine import choose_device
 from tasks.params import InputError, Params
 from tasks.pipelines import load_pipeline
 from tasks.progress import progress
-from tasks.sample_shards import Recipe, SampleJob, shard_jobs
+from tasks.sample_shards import Recipe, SampleJob, read_recipe, shard_jobs
 from tasks.sampling import sample_batch
 from tasks.shards import ShardWriter
 from tasks.work_store import Shard, WorkStore
@@ -158,18 +158,14 @@ def compute_shard(job: SampleJob, root: Path = Path(), device: str | None = None
     return packing.finish()
 
 
-def sample_missing(
-    jobs: Iterable[SampleJob], count: int, store: WorkStore, root: Path = Path()
-) -> None:
-    """Sample jobs of one recipe into the store, encoding and writing beside the sampling.
+def sample_into(store: WorkStore, jobs: Iterable[SampleJob], sampler: Sampler, count: int) -> None:
+    """Sample jobs into the store, encoding and writing beside the sampling.
 
     Args:
         count: of their images.
     """
-    sampler: Sampler | None = None
     with progress("sampling", count, "images") as advance, Background() as background:
         for job in jobs:
-            sampler = sampler or Sampler(job.recipe, root)
             packing = Packing(job)
             for part, images, captures in sampler.batches(job.rows):
                 background.do(packing.add, part, images, captures, sampler.batch_size)
@@ -220,7 +216,8 @@ def run(params: Params, root: Path = Path()) -> None:
     todo = store.use(list(sizes))
     if todo:
         jobs = (job for job in shard_jobs(params, root) if job.fingerprint in todo)
-        sample_missing(jobs, sum(sizes[each] for each in todo), store, root)
+        sampler = Sampler(read_recipe(params, root), root)
+        sample_into(store, jobs, sampler, sum(sizes[each] for each in todo))
     rows = index_rows(shard_jobs(params, root), store, root)
     records.write_rows(root / OUT / "index.parquet", rows, records.SAMPLES)
 

@@ -103,10 +103,11 @@ with new_file(Path({str(tmp_path)!r}) / "shard.v1.tar") as file:
     elsewhere = tmp_path / "shard.tar.another-host.1.0.partial"
     assert socket.gethostname() != "another-host"
     elsewhere.touch()
+    (tmp_path / "other.partial").touch()  # of something else
     with new_file(tmp_path / "mine") as file:
         remove_abandoned(tmp_path)
         file.write(b"whole")
-    assert sorted(tmp_path.iterdir()) == [tmp_path / "mine", elsewhere]
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "mine", tmp_path / "other.partial", elsewhere]
     assert (tmp_path / "mine").read_bytes() == b"whole"
 
 
