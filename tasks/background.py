@@ -17,7 +17,7 @@ class Background:
             that they take is bounded.
     """
 
-    def __init__(self, waiting: int = 2) -> None:
+    def __init__(self, waiting: int = 1) -> None:
         self._waiting = waiting
         self._unfinished: deque[Future] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="background")

@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from tasks import mask_methods, records
-from tasks.background import Background
 from tasks.captures import Captured, decode_capture
 from tasks.entry import run_stage
 from tasks.label_maps import (
@@ -330,21 +329,13 @@ def run(params: Params, root: Path = Path()) -> None:
     shutil.rmtree(root / OUT, ignore_errors=True)
     todo = store.use(list(sizes))
     images = sum(sizes[each] for each in todo)
-    with (
-        progress("masks", images, "images", enabled=bool(todo)) as advance,
-        Background(1) as background,
-    ):
+    with progress("masks", images, "images", enabled=bool(todo)) as advance:
         for job in shard_jobs(params, root):
             if job.fingerprint in todo:
-                background.do(keep, store, job, extract_shard(job, root))
+                store.put(job.fingerprint, compute_shard(job, root))
                 advance(len(job.rows))
     rows = index_rows(shard_jobs(params, root), store, root)
     records.write_rows(root / OUT / "index.parquet", rows, records.MASKS)
-
-
-def keep(store: WorkStore, job: MaskJob, masks: Sequence[Mask]) -> None:
-    """Encode the masks of a shard and put them into the store."""
-    store.put(job.fingerprint, pack(job, masks))
 
 
 def mask_files(mask: Mask) -> dict[str, bytes]:

@@ -87,7 +87,7 @@ def test_a_fingerprint_is_of_all_that_makes_the_masks(
 
 def test_the_code_that_makes_masks_is_declared() -> None:
     """Whatever `extract_masks` imports, but for what only moves bytes and rows about."""
-    around = {"background", "entry", "mask_shards", "params", "progress", "records", "shards"}
+    around = {"entry", "mask_shards", "params", "progress", "records", "shards"}
     todo, code = {"extract_masks"}, set()
     while todo:
         module = todo.pop()
