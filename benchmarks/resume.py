@@ -16,6 +16,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -74,8 +75,7 @@ def run_stage(stage: str, params: Params, root: Path, full: bool = False) -> Non
         full: the disk is full after the third shard.
     """
     os.setsid()
-    log = os.open(root / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 2)
+    sys.stderr = open(root / "log", "a", buffering=1)  # noqa: SIM115  # to the process's end
     torch.set_num_threads(1)
     module, batch, out = STAGES[stage]
     compute = getattr(module, batch)
@@ -94,7 +94,9 @@ def run_stage(stage: str, params: Params, root: Path, full: bool = False) -> Non
     try:
         module.run(params, root)
     except OSError as error:
-        os._exit(error.errno or 1)
+        if error.errno == errno.ENOSPC:
+            raise SystemExit(errno.ENOSPC) from error
+        raise
 
 
 def _fill_disk(store: Path) -> None:
