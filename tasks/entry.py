@@ -3,6 +3,7 @@
 Imports no torch.
 """
 
+import errno
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,16 @@ import cyclopts
 
 from tasks.params import InputError, Params, load_params
 
+GO_ON = "and run again: what is finished is kept"
+DISK_REMEDIES = {
+    errno.ENOSPC: f"make room (`python -m tasks.shards prune` shows what old runs left) {GO_ON}",
+    errno.EDQUOT: f"raise the quota, or make room as for a full disk, {GO_ON}",
+    errno.EROFS: f"mount it for writing {GO_ON}",
+    errno.EACCES: f"give this user the right to write there {GO_ON}",
+    errno.EIO: f"the disk may be failing: check it {GO_ON}",
+}
+"""What to do about errors of the operating system that are not the program's."""
+
 
 def run_stage(run: Callable[[Params], None]) -> None:
     """Run a stage with the parameters of ``./params.yaml``.
@@ -20,7 +31,8 @@ def run_stage(run: Callable[[Params], None]) -> None:
         run: the stage's function that reads and writes files.
 
     Raises:
-        SystemExit: with status 1 after an `InputError`, whose message goes to stderr.
+        SystemExit: with status 1 after an `InputError`, whose message goes to stderr, or where the
+            disk is full or cannot be written.
     """
     with _told_on_stderr():
         run(load_params())
@@ -49,4 +61,11 @@ def _told_on_stderr() -> Iterator[None]:
         yield
     except InputError as error:
         print(error, file=sys.stderr)
+        raise SystemExit(1) from None
+    except OSError as error:
+        remedy = DISK_REMEDIES.get(error.errno or 0)
+        if remedy is None:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        print(f"disk: {error.strerror or error}{where}; {remedy}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -7,7 +7,6 @@ leaves a ``finished`` folder with the weights, ``training.json`` and the sample 
 
 import logging
 import math
-import os
 import shutil
 import time
 from dataclasses import asdict, dataclass, field
@@ -20,6 +19,8 @@ from torch import Tensor
 
 from tasks import records
 from tasks.digests import combine
+from tasks.durable import new_file, remove_abandoned, sync, sync_tree
+from tasks.in_use import write_in_use
 from tasks.lora_trainer import Job, Trainer
 from tasks.params import InputError
 from tasks.progress import progress
@@ -104,11 +105,14 @@ def train(job: Job, device: str, root: Path = Path()) -> Path:
     Raises:
         InputError: the loss is no number any more.
     """
-    work = root / STORE / fingerprint(job, device)
+    name = fingerprint(job, device)
+    write_in_use("lora", "adapt_lora", [name], root)
+    work = root / STORE / name
     finished = work / "finished"
     if finished.is_dir():
         log.info("the same training is finished already, in %s", finished)
         return finished
+    remove_abandoned(work)
     trainer = Trainer(job, device, root)
     state = _resume(trainer, work / CHECKPOINT)
     section = job.section
@@ -140,7 +144,9 @@ def train(job: Job, device: str, root: Path = Path()) -> Path:
     trainer.adapter.save(type(trainer.pipeline), partial)
     records.write_json(partial / "training.json", summary(trainer, state))
     shutil.copytree(work / "sheets", partial / "sheets")
+    sync_tree(partial)
     partial.rename(finished)
+    sync(work)
     shutil.rmtree(work / "sheets")
     for leftover in work.glob(f"{CHECKPOINT}*"):
         leftover.unlink()
@@ -195,17 +201,13 @@ def _refuse_divergence(loss: float, step: int) -> None:
 
 def _write_checkpoint(trainer: Trainer, state: State, path: Path) -> None:
     """Replace the checkpoint as a whole; it is on the disk when this returns."""
-    partial = path.with_name(f"{path.name}.partial")
     content = {
         "state": asdict(state),
         "adapter": trainer.adapter.state(),
         "optimizer": trainer.optimizer.state_dict(),
     }
-    with open(partial, "wb") as file:
+    with new_file(path) as file:
         torch.save(content, file)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
 
 
 def _resume(trainer: Trainer, path: Path) -> State:

@@ -15,6 +15,8 @@ from tasks.params import InputError, Params
 
 OUTPUT_FOLDERS = ("data", "models", "metrics", "plots", "report", ".maskloom", ".dvc")
 DEVICE = re.compile(r"auto|cpu|cuda(?::(\d+))?")
+FINISHED = ".maskloom/store"
+"""Where `tasks.work_store` keeps finished samples and masks."""
 NETWORKS_BYTES = 500_000_000
 """Room for the networks, their checkpoints and the report."""
 
@@ -22,13 +24,15 @@ NETWORKS_BYTES = 500_000_000
 def machine_problems(params: Params, root: Path) -> list[str]:
     """What the machine at hand lacks, as far as can be seen without asking for a GPU."""
     problems = []
-    there = sum(_folder_bytes(root / "data" / name) for name in ("samples", "masks"))
+    outputs = sum(_folder_bytes(root / "data" / name) for name in ("samples", "masks"))
+    there = max(outputs, _folder_bytes(root / FINISHED))  # links of each other
     needed = max(0, run_bytes(params) - 2 * there)
     free = shutil.disk_usage(root).free
     if free < needed:
         problems.append(
             f"disk: the run needs about {_gigabytes(needed)} and {_gigabytes(free)} are free in "
-            f"{root.resolve()}; make room, or lower expand_prompts.images_per_class"
+            f"{root.resolve()}; make room, such as with `python -m tasks.shards prune`, or lower "
+            "expand_prompts.images_per_class"
         )
     shut = [
         folder

@@ -63,10 +63,14 @@ SAMPLES = pa.schema(
         ("attention_offset", pa.int64()),
         ("attention_size", pa.int64()),
         ("attention_crc32", pa.uint32()),
+        ("batch_size", pa.int32()),
+        ("shard_digest", pa.string()),
     ]
 )
 """``data/samples/index.parquet``. Image: PNG. Attention: see `tasks.captures`. The CRC-32 is of the
-member's bytes, so that a flipped byte can be told of the sample (`tasks.integrity`)."""
+member's bytes, so that a flipped byte can be told of the sample (`tasks.integrity`); the digest is
+the whole shard's SHA-256. The batch size is that of sample_images, or a smaller one where the
+device's memory ran out: then the pixels may differ by rounding from those of another run."""
 
 MASK_CLASS = pa.struct(
     [
@@ -97,10 +101,12 @@ MASKS = pa.schema(
         ("uncertainty_crc32", pa.uint32()),
         ("entropy", pa.float32()),
         ("classes", pa.list_(MASK_CLASS)),
+        ("shard_digest", pa.string()),
     ]
 )
 """``data/masks/index.parquet``; the uncertainty is null where it was not asked for. Entropy: mean
-over the image of the normalised entropy of the class scores."""
+over the image of the normalised entropy of the class scores. The digest is the whole shard's
+SHA-256."""
 
 SCORE_CLASS = pa.struct(
     [
@@ -225,6 +231,13 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """All rows of a manifest as dictionaries."""
     rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
     return rows
+
+
+def stream_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a manifest as they are asked for, never holding more than ``ROW_GROUP``."""
+    with parquet.ParquetFile(path) as file:
+        for part in file.iter_batches(ROW_GROUP, columns=columns):
+            yield from part.to_pylist()
 
 
 def write_json(path: Path, value: Any) -> None:

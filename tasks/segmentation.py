@@ -29,6 +29,8 @@ from torch import nn
 from mmseg_configs.reliability import ReliabilityHook
 from tasks import records
 from tasks.digests import combine
+from tasks.durable import PARTIAL, remove_abandoned, sync, sync_tree
+from tasks.in_use import write_in_use
 from tasks.initial_weights import InitialWeights, InitialWeightsHook
 from tasks.params import InputError
 from tasks.progress import progress
@@ -89,6 +91,15 @@ class _DeviceRunner(Runner):
             return revert_sync_batchnorm(model)
         return MMDistributedDataParallel(model, broadcast_buffers=False)
 
+    def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Write a checkpoint as a whole; MMEngine would write it in place, and leave it at that."""
+        partial = Path(out_dir, f"{filename}{PARTIAL}")
+        super().save_checkpoint(out_dir, partial.name, *args, **kwargs)
+        if is_main_process():
+            sync(partial)
+            partial.replace(partial.with_name(filename))
+            sync(partial.parent)
+
     def dump_config(self) -> None:
         """Write nothing: the config is kept with the finished training."""
 
@@ -122,6 +133,9 @@ def train(
         InputError: ``start`` does not fit, or the batch cannot be shared by the processes.
     """
     name = fingerprint(cfg, data, root, start)
+    if is_main_process():
+        write_in_use("training", what, [name], root)
+        remove_abandoned(root / STORE / name)
     work = root / STORE / name
     finished = work / "finished"
     if finished.is_dir():
@@ -157,7 +171,9 @@ def _finish(runner: Runner, cfg: Config, work: Path, finished: Path) -> None:
     torch.save(kept_weights(runner), partial / "weights.pth")
     cfg.dump(partial / "config.py")
     records.write_json(partial / "training.json", summary(runner))
+    sync_tree(partial)
     partial.rename(finished)
+    sync(work)
     for leftover in work.iterdir():
         if leftover.is_dir() and leftover != finished:
             shutil.rmtree(leftover)

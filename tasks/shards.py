@@ -3,17 +3,19 @@
 A sample's files share its id as their stem: ``<sample_id>.png``,
 ``<sample_id>.attention.safetensors``. Shards are byte-equal when they are made again: no time, no
 owner, members in the order given. They are written under a temporary name, flushed and renamed, so
-a shard that exists is whole.
+a shard that exists is whole. ``python -m tasks.shards prune`` removes what no run uses any more.
 """
 
 import io
 import os
 import re
+import runpy
 import tarfile
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote, unquote
 
 URI_PREFIX = "shard://"
@@ -40,6 +42,14 @@ class Member:
     def below(self, root: Path) -> "Member":
         """The same, with a path that starts from ``root``."""
         return replace(self, path=str(root / self.path))
+
+    def columns(self, kind: str) -> dict[str, int | None]:
+        """What an index says of it: ``<kind>_offset``, ``<kind>_size``, ``<kind>_crc32``."""
+        return {
+            f"{kind}_offset": self.offset,
+            f"{kind}_size": self.size,
+            f"{kind}_crc32": self.crc32,
+        }
 
     def read(self) -> bytes:
         """The member's bytes.
@@ -81,17 +91,41 @@ def write_shard(path: Path, members: Iterable[tuple[str, bytes]]) -> list[Member
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    written = []
     with open(partial, "wb") as file:
-        with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for name, data in members:
-                header = tarfile.TarInfo(name)
-                header.size = len(data)
-                tar.addfile(header, io.BytesIO(data))
-                padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-                start = tar.offset - padded
-                written.append(Member(str(path), start, len(data), zlib.crc32(data)))
+        shard = ShardWriter(file, str(path))
+        written = [shard.add(name, data) for name, data in members]
+        shard.close()
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
     return written
+
+
+class ShardWriter:
+    """A shard in the making.
+
+    Args:
+        file: where to, opened for writing.
+        path: what its members say of where they lie.
+    """
+
+    def __init__(self, file: BinaryIO, path: str = "") -> None:
+        self._path = path
+        self._tar = tarfile.TarFile(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT)
+
+    def add(self, name: str, data: bytes) -> Member:
+        """Write a member."""
+        header = tarfile.TarInfo(name)
+        header.size = len(data)
+        self._tar.addfile(header, io.BytesIO(data))
+        padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        return Member(self._path, self._tar.offset - padded, len(data), zlib.crc32(data))
+
+    def close(self) -> None:
+        """Write the tar's end."""
+        self._tar.close()
+
+
+if __name__ == "__main__":
+    # By its name: who reads a shard does not depend on the tool that removes old ones.
+    runpy.run_module("tasks.pruning", run_name="__main__")

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from mmseg_configs.reliability import ReliabilityHook
+from tasks.durable import new_file
 from tasks.params import InputError
 from tasks.progress import Advance
 from tasks.records import content_seed
@@ -173,10 +174,8 @@ class ValidationHook(Hook):
         percent = float(runner.val_loop.run()["mIoU"])
         self.values.append([runner.iter + 1, round(percent / 100, 4)])
         if self.keep == "best" and not self.since_best and is_main_process():
-            path = best_path(runner)
-            partial = path.with_suffix(".partial")
-            torch.save(present_weights(runner), partial)
-            partial.replace(path)
+            with new_file(best_path(runner)) as file:
+                torch.save(present_weights(runner), file)
         self._stop_if_due(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:

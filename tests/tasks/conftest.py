@@ -878,3 +878,30 @@ def finished_run(tmp_path: Path) -> Path:
     image = encode_image(np.zeros((16, 16, 3), np.uint8))
     (tmp_path / "data/evaluation/0000.image.png").write_bytes(image)
     return tmp_path
+
+
+@pytest.fixture
+def write_plan(make_params: Callable[..., Params]) -> Callable[..., Params]:
+    """Writes what `sample_images` reads: prompts of two classes, next to no steps."""
+    from tasks.prompts import expand
+    from tasks.records import PROMPTS, write_rows
+
+    def write(root: Path, images_per_class: int = 6, **changes: Any) -> Params:
+        params = make_params(
+            {
+                "expand_prompts.classes": ["car", "dog"],
+                "expand_prompts.images_per_class": images_per_class,
+                "sample_images.model": str(ROOT / "models/storybook-sd"),
+                "sample_images.num_inference_steps": 1,
+                "sample_images.batch_size": 2,
+                "sample_images.shard_size": 4,
+                "sample_images.device": "cpu",
+                **{key.replace("__", "."): value for key, value in changes.items()},
+            }
+        )
+        write_rows(root / "data/prompts.parquet", expand(params.expand_prompts), PROMPTS)
+        write_json(root / "data/inputs/model.json", {"digest": "m"})
+        write_json(root / "models/lora/adapter.json", {"source": "none", "digest": None})
+        return params
+
+    return write

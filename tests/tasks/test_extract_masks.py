@@ -1,3 +1,5 @@
+import hashlib
+import pickle
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ from tasks.extract_masks import (
     Sampled,
     batches,
     class_maps,
+    compute_shard,
     drop_small,
     extract,
     label_and_margin,
@@ -25,12 +28,14 @@ from tasks.extract_masks import (
 )
 from tasks.label_maps import decode, encode_image
 from tasks.mask_methods import spread_by_self_attention, with_background
-from tasks.params import ExtractMasks, Params
+from tasks.mask_shards import shard_jobs
+from tasks.params import ExtractMasks, InputError, Params
 from tasks.refine import dense_crf, guided_filter
 from tasks.score_masks import is_finite
 from tasks.shards import Member, write_shard
 from tasks.uncertainty import label_variance
 from tasks.verdicts import judge
+from tasks.work_store import WorkStore
 
 METHODS = ("attn2mask", "averaged", "self_attention", "diffumask")
 VALUES = {"car": 1, "dog": 7}
@@ -474,7 +479,8 @@ def write_samples(root: Path, samples: list[Sampled]) -> None:
             for name in each.names
         ]
         prompts.append({"prompt_id": f"p{i}", "seed": i, "text": "a car", "classes": classes})
-    members = write_shard(root / "data/samples/shards/car-0000.tar", files)
+    path = root / "data/samples/shards/car-0000.tar"
+    members = write_shard(path, files)
     for i in range(len(samples)):
         image, attention = members[2 * i : 2 * i + 2]
         index.append(
@@ -487,6 +493,7 @@ def write_samples(root: Path, samples: list[Sampled]) -> None:
                 "image_size": image.size,
                 "attention_offset": attention.offset,
                 "attention_size": attention.size,
+                "shard_digest": hashlib.sha256(path.read_bytes()).hexdigest(),
             }
         )
     records.write_table(root / "data/prompts.parquet", prompts, records.PROMPTS)
@@ -559,3 +566,59 @@ def test_the_labels_variance_is_stored_when_it_is_asked_for(
             Member(path, row[f"{part}_offset"], row[f"{part}_size"]) for row in (first, without[0])
         )
         assert one.size == other.size
+
+
+def masks_of(root: Path) -> dict[str, bytes]:
+    files = sorted((root / "data/masks").rglob("*.*"))
+    return {path.name: path.read_bytes() for path in files}
+
+
+def test_finished_masks_are_linked_and_damaged_ones_extracted_again(
+    tmp_path: Path, make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_samples(tmp_path, [sampled(halves(), ["car", "dog"])] * 3)
+    params = make_params({"extract_masks.attn2mask.resolutions": None})
+    extract_masks.run(params, tmp_path)
+    before, calls = masks_of(tmp_path), []
+
+    def watched(*args: Any) -> list[Mask]:
+        calls.append(1)
+        return extract(*args)
+
+    monkeypatch.setattr(extract_masks, "extract", watched)
+    extract_masks.run(params, tmp_path)
+    assert masks_of(tmp_path) == before and not calls
+    with open(tmp_path / "data/masks/shards/car-0000.tar", "r+b") as file:
+        file.seek(700)
+        file.write(b"flip")
+    extract_masks.run(params, tmp_path)
+    assert masks_of(tmp_path) == before and len(calls) == 1
+
+
+def test_masks_are_not_made_of_damaged_samples(
+    tmp_path: Path, make_params: Callable[..., Params]
+) -> None:
+    write_samples(tmp_path, [sampled(halves(), ["car", "dog"])])
+    with open(tmp_path / "data/samples/shards/car-0000.tar", "r+b") as file:
+        file.seek(700)
+        file.write(b"flip")
+    with pytest.raises(InputError, match=r"car-0000\.tar: is damaged"):
+        extract_masks.run(make_params(), tmp_path)
+    assert not (tmp_path / "data/masks/index.parquet").exists()
+
+
+def test_a_shard_of_masks_is_the_same_wherever_it_is_extracted(
+    tmp_path: Path, make_params: Callable[..., Params]
+) -> None:
+    """Also on a machine that gets the samples with the job."""
+    write_samples(tmp_path, [sampled(halves(), ["car", "dog"]), sampled(halves()[:1], ["dog"])])
+    params = make_params({"extract_masks.attn2mask.resolutions": None})
+    store = WorkStore("extract_masks", tmp_path)
+    (job,) = store.missing(shard_jobs(params, tmp_path))
+    travelled = pickle.loads(pickle.dumps(job.with_data(tmp_path)))
+    assert travelled.fingerprint == job.fingerprint
+    shard = compute_shard(travelled, tmp_path / "nowhere")
+    extract_masks.run(params, tmp_path)
+    finished = store.find(job.fingerprint)
+    assert finished and finished.path.read_bytes() == shard.data
+    assert finished.entries == shard.entries

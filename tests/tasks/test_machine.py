@@ -11,6 +11,7 @@ import torch
 
 from tasks.machine import choose_device, gpu_problems, machine_problems, run_bytes
 from tasks.params import InputError, Params
+from tasks.work_store import STORE
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -35,6 +36,7 @@ def test_a_disk_too_small_is_told_with_both_numbers(
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**9, 0, 10**8))
     (problem,) = machine_problems(make_params(), tmp_path)
     assert problem.startswith("disk: the run needs about 0.6 GB and 0.1 GB are free in ")
+    assert "python -m tasks.shards prune" in problem
     assert "lower expand_prompts.images_per_class" in problem
 
 
@@ -44,6 +46,21 @@ def test_what_is_there_already_needs_no_room(
     (tmp_path / "data/samples").mkdir(parents=True)
     (tmp_path / "data/samples/car-0000.tar").write_bytes(bytes(10_000_000))
     needed = run_bytes(make_params()) - 20_000_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**12, 0, needed))
+    assert machine_problems(make_params(), tmp_path) == []
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**12, 0, needed - 1))
+    assert len(machine_problems(make_params(), tmp_path)) == 1
+
+
+def test_finished_shards_need_no_room_though_no_output_holds_them_yet(
+    make_params: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are links of each other: what lies in both places counts once."""
+    for folder in (STORE / "sample_images", Path("data/samples")):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "car-0000.tar").write_bytes(bytes(10_000_000))
+    (tmp_path / STORE / "sample_images/next.tar").write_bytes(bytes(10_000_000))
+    needed = run_bytes(make_params()) - 40_000_000
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**12, 0, needed))
     assert machine_problems(make_params(), tmp_path) == []
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**12, 0, needed - 1))

@@ -1,12 +1,18 @@
+"""The stage: samples and their index, from nothing and from what a stopped run has left."""
+
+import errno
 import hashlib
 import logging
+import pickle
+import shutil
+import threading
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import numpy as np
 import pytest
 import torch
@@ -14,24 +20,17 @@ from diffusers import DiffusionPipeline
 
 from tasks import records, sample_images
 from tasks.adapters import ADAPTER_FILE
-from tasks.attention import trace_cross_attention
-from tasks.base_models import read_model
 from tasks.captures import Captured, decode_capture
-from tasks.label_maps import decode
+from tasks.label_maps import decode, encode_image
 from tasks.lora_trainer import Job, Trainer
 from tasks.params import InputError, Params, SampleImages, load_params
-from tasks.phrases import phrase_columns
 from tasks.pipelines import load_pipeline
 from tasks.prompts import expand
-from tasks.sample_images import (
-    plan_shards,
-    sample_batch,
-    sample_id,
-    step_indices,
-    token_columns,
-    unet_calls,
-)
+from tasks.sample_images import compute_shard
+from tasks.sample_shards import sample_id, shard_jobs
+from tasks.sampling import sample_batch
 from tasks.shards import Member
+from tasks.work_store import Finished, Shard, WorkStore
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,13 +46,6 @@ def params(**changes: object) -> SampleImages:
     return SampleImages.model_validate(values | changes)
 
 
-CAPTURE = {
-    "steps": [0, "all"],
-    "resolutions": [16, 8],
-    "self_attention": {"resolution": 8, "step": 1},
-}
-
-
 @pytest.fixture(scope="module")
 def rows() -> list[dict]:
     section = load_params(ROOT / "presets/storybook.yaml").expand_prompts
@@ -67,43 +59,16 @@ def write_inputs(root: Path, rows: list[dict]) -> None:
     records.write_json(root / "models/lora/adapter.json", {"source": "none", "digest": None})
 
 
-def test_shards_are_filled_per_class_and_grow_at_the_end() -> None:
-    def row(name: str, number: int) -> dict:
-        return {"classes": [{"name": name}], "number": number}
-
-    rows = [row("car", 0), row("dog", 1), row("car", 2), row("car", 3)]
-    assert [(n, [r["number"] for r in m]) for n, m in plan_shards(rows, 2)] == [
-        ("car-0000.tar", [0, 2]),
-        ("car-0001.tar", [3]),
-        ("dog-0000.tar", [1]),
-    ]
-    grown = dict(plan_shards([*rows, row("car", 4), row("car", 5)], 2))
-    assert [r["number"] for r in grown["car-0000.tar"]] == [0, 2]
-
-
-def test_identity_holds_what_made_the_sample(rows: list[dict]) -> None:
-    base = sample_id(rows[0], params(), "m", None, "cpu")
-    assert base == sample_id(rows[0], params(batch_size=1, shard_size=3), "m", None, "cpu")
-    others = {
-        sample_id(rows[1], params(), "m", None, "cpu"),
-        sample_id(rows[0], params(guidance_scale=2.0), "m", None, "cpu"),
-        sample_id(rows[0], params(capture=CAPTURE), "m", None, "cpu"),
-        sample_id(rows[0], params(dtype="bfloat16"), "m", None, "cpu"),
-        sample_id(rows[0], params(), "n", None, "cpu"),
-        sample_id(rows[0], params(), "m", ("adapter", 1.0), "cpu"),
-        sample_id(rows[0], params(), "m", ("another", 1.0), "cpu"),
-        sample_id(rows[0], params(), "m", ("adapter", 0.5), "cpu"),
-        sample_id(rows[0], params(), "m", None, "cuda"),
+def toy_row(text: str, word: str) -> dict:
+    start = text.index(word)
+    named = {"name": word, "start": start, "end": start + len(word)}
+    return {
+        "prompt_id": "p",
+        "text": text,
+        "negative_prompt": "",
+        "classes": [named],
+        "seed": 1,
     }
-    assert len(others | {base}) == 10
-
-
-def test_identities_stay_what_they_are() -> None:
-    """Those of samples made without an adapter, since there were adapters at all."""
-    capture = {"steps": ["middle"], "resolutions": None, "self_attention": None}
-    section = params(model="m", num_inference_steps=20, capture=capture)
-    row = toy_row("a dog", "dog")
-    assert sample_id(row, section, "m", None, "cpu") == "b054e25fc82ec6ac"
 
 
 def train_toy(folder: Path, root: Path, job: Job) -> str:
@@ -115,32 +80,6 @@ def train_toy(folder: Path, root: Path, job: Job) -> str:
     digest = hashlib.sha256((folder / ADAPTER_FILE).read_bytes()).hexdigest()
     records.write_json(folder / "adapter.json", {"source": "trained", "digest": digest})
     return digest
-
-
-@pytest.mark.parametrize("kind", ["1.x", "2.x", "XL"])
-def test_samples_are_adapted_by_the_scale(
-    kind: str, toy_folders: dict[str, Path], make_job: Callable[..., Job], tmp_path: Path
-) -> None:
-    """At scale 0 the images are the base's; attention is read through the adapter's layers."""
-    train_toy(tmp_path, tmp_path, make_job(kind))
-    capture = {"steps": ["all"], "resolutions": None, "self_attention": None}
-    section = params(model=str(toy_folders[kind]), capture=capture, num_inference_steps=2)
-    row = toy_row("a dog and an oak", "dog")
-
-    def sampled(*adapter: Any) -> tuple[np.ndarray, Captured]:
-        pipeline = load_pipeline(section, "cpu", Path(), *adapter)
-        images, captures = sample_batch(pipeline, section, [row])
-        return images, captures[0]
-
-    base, base_captured = sampled()
-    off, off_captured = sampled(tmp_path / ADAPTER_FILE, 0.0)
-    whole, whole_captured = sampled(tmp_path / ADAPTER_FILE, 1.0)
-    half, _ = sampled(tmp_path / ADAPTER_FILE, 0.5)
-    assert np.array_equal(off, base)
-    assert len({images.tobytes() for images in (base, half, whole)}) == 3
-    for key, value in base_captured.cross.items():
-        assert np.array_equal(value, off_captured.cross[key])
-        assert not np.array_equal(value, whole_captured.cross[key])
 
 
 def test_the_stage_takes_the_adapter_and_names_samples_by_it(
@@ -169,50 +108,6 @@ def test_the_stage_takes_the_adapter_and_names_samples_by_it(
     for scale in (1.0, 0.5):
         assert ids(scale) == [sample_id(row, section, "m", (digest, scale), "cpu")]
         assert shard() != plain
-
-
-def test_a_sample_does_not_depend_on_its_batch(rows: list[dict]) -> None:
-    """Neither on the batch's size nor on its order."""
-    section = params(capture=CAPTURE)
-    pipeline = load_pipeline(section, "cpu")
-    images, captures = sample_batch(pipeline, section, rows)
-    assert images.shape == (5, 64, 64, 3) and images.dtype == np.uint8
-    reversed_images, reversed_captures = sample_batch(pipeline, section, rows[::-1][:3])
-    for i in range(3):
-        # Arithmetic of another batch size may round otherwise: one grey level at the most.
-        assert np.abs(images[4 - i].astype(int) - reversed_images[i]).max() <= 1
-        for key, value in captures[4 - i].cross.items():
-            np.testing.assert_allclose(value, reversed_captures[i].cross[key], atol=1e-3)
-
-
-def test_what_is_kept_is_what_the_capture_names(rows: list[dict]) -> None:
-    section = params(capture=CAPTURE)
-    pipeline = load_pipeline(section, "cpu")
-    one_class = rows[0] | {"classes": rows[0]["classes"][:1]}
-    _, (first, second) = sample_batch(pipeline, section, [one_class, rows[1]])
-    shapes = {key: value.shape for key, value in first.cross.items()}
-    assert shapes == {
-        (step, (side, side)): (1, side, side) for step in ("0", "all") for side in (8, 16)
-    }
-    assert {value.shape[0] for value in second.cross.values()} == {2}
-    assert {value.dtype for value in first.cross.values()} == {np.dtype(np.float16)}
-    assert 0 < first.cross["0", (16, 16)].max() <= 1
-    assert not np.array_equal(first.cross["0", (16, 16)], first.cross["all", (16, 16)])
-    (matrix,) = first.self_attention.values()
-    assert matrix.shape == (64, 64)
-    np.testing.assert_allclose(matrix.astype(np.float32).sum(1), 1, atol=5e-3)
-
-    usual = params()
-    _, (least,) = sample_batch(pipeline, usual, rows[:1])
-    assert set(least.cross) == {("middle", (side, side)) for side in (8, 16)}
-    assert not least.self_attention
-
-
-def test_the_images_do_not_depend_on_what_is_kept(rows: list[dict]) -> None:
-    pipeline = load_pipeline(params(), "cpu")
-    plain, _ = sample_batch(pipeline, params(), rows[:2])
-    all_kept, _ = sample_batch(pipeline, params(capture=CAPTURE), rows[:2])
-    assert np.array_equal(plain, all_kept)
 
 
 def test_neither_batch_nor_shard_changes_a_samples_noise(
@@ -252,93 +147,6 @@ def test_neither_batch_nor_shard_changes_a_samples_noise(
         assert all(torch.equal(latents, other[seed]) for seed, latents in one.items())
 
 
-@pytest.mark.parametrize(
-    ("scheduler", "calls"), [("PNDMScheduler", 5), ("HeunDiscreteScheduler", 7)]
-)
-def test_all_steps_are_all_calls_of_the_unet(scheduler: str, calls: int, rows: list[dict]) -> None:
-    """Schedulers of second order call it more often than there are steps."""
-    capture = CAPTURE | {"steps": ["middle", "all"], "self_attention": None}
-    section = params(capture=capture, num_inference_steps=4)
-    pipeline = load_pipeline(section, "cpu")
-    options = {"skip_prk_steps": True} if scheduler == "PNDMScheduler" else {}
-    pipeline.scheduler = getattr(diffusers, scheduler).from_config(
-        pipeline.scheduler.config, **options
-    )
-    assert unet_calls(pipeline, 4) == calls
-    _, (all_kept,) = sample_batch(pipeline, section, rows[:1])
-    each = []
-    for call in range(calls):
-        with trace_cross_attention(
-            pipeline.unet, [token_columns(pipeline, rows[0])], [call], resolutions=[16]
-        ) as trace:
-            sample_batch(pipeline, section, rows[:1])
-        each.append(trace.maps()[16, 16][0])
-    mean = torch.stack(each).mean(0).numpy()
-    np.testing.assert_allclose(all_kept.cross["all", (16, 16)], mean, atol=1e-3)
-    np.testing.assert_allclose(
-        all_kept.cross["middle", (16, 16)], each[calls // 2].numpy(), atol=1e-3
-    )
-
-
-def test_guidance_and_the_negative_prompt_are_used(rows: list[dict]) -> None:
-    pipeline = load_pipeline(params(), "cpu")
-    plain, _ = sample_batch(pipeline, params(), rows[:1])
-    weaker, _ = sample_batch(pipeline, params(guidance_scale=2.0), rows[:1])
-    other, _ = sample_batch(pipeline, params(), [rows[0] | {"negative_prompt": "a house"}])
-    assert not np.array_equal(plain, weaker) and not np.array_equal(plain, other)
-
-
-def test_pixels_are_rounded(rows: list[dict], monkeypatch: pytest.MonkeyPatch) -> None:
-    pipeline = load_pipeline(params(), "cpu")
-    monkeypatch.setattr(
-        pipeline.image_processor, "postprocess", lambda *_, **__: np.full((1, 64, 64, 3), 0.9999)
-    )
-    images, _ = sample_batch(pipeline, params(), rows[:1])
-    assert images.min() == 255
-
-
-def toy_row(text: str, word: str) -> dict:
-    start = text.index(word)
-    named = {"name": word, "start": start, "end": start + len(word)}
-    return {
-        "prompt_id": "p",
-        "text": text,
-        "negative_prompt": "",
-        "classes": [named],
-        "seed": 1,
-    }
-
-
-@pytest.mark.parametrize("kind", ["1.x", "2.x", "XL"])
-def test_stable_diffusion_of_all_kinds_is_sampled(kind: str, toy_folders: dict[str, Path]) -> None:
-    """Non-square too."""
-    capture = {"steps": ["middle"], "resolutions": None, "self_attention": None}
-    changes = {"model": str(toy_folders[kind]), "capture": capture, "height": 64, "width": 96}
-    section = params(**changes)
-    pipeline = load_pipeline(section, "cpu")
-    images, (captured,) = sample_batch(pipeline, section, [toy_row("a dog on grass", "dog")])
-    assert images.shape == (1, 64, 96, 3)
-    model = read_model(toy_folders[kind])
-    sides = model.attention_resolutions(64, 96)
-    assert sorted((max(size) for _, size in captured.cross), reverse=True) == sides
-    assert all(w == -(-3 * h // 2) for _, (h, w) in captured.cross)
-    assert all(0 < value.max() <= 1 for value in captured.cross.values())
-
-
-def test_two_tokenizers_have_to_agree(toy_folders: dict[str, Path]) -> None:
-    pipeline = load_pipeline(params(model=str(toy_folders["XL"])), "cpu")
-    row = toy_row("a dog on grass", "dog")
-    columns = token_columns(pipeline, row)
-    pipeline.tokenizer_2 = load_pipeline(params(), "cpu").tokenizer
-    longer = toy_row("a dachshund on grass", "dachshund")
-    assert phrase_columns(pipeline.tokenizer_2, longer["text"], [(2, 11)]) != phrase_columns(
-        pipeline.tokenizer, longer["text"], [(2, 11)]
-    )
-    with pytest.raises(InputError, match=r"two tokenizers split prompt p .* differently"):
-        token_columns(pipeline, longer)
-    assert len(columns) == 1
-
-
 def test_without_guidance_it_is_said(
     tmp_path: Path, rows: list[dict], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -374,9 +182,10 @@ def test_attention_and_image_belong_to_their_row(tmp_path: Path, rows: list[dict
     pipeline = load_pipeline(whole.sample_images, "cpu")
     images, captures = sample_batch(pipeline, whole.sample_images, rows[2:4])
     at = index[2]
-    stored = Member(str(tmp_path / at["shard"]), at["image_offset"], at["image_size"]).read()
-    assert np.array_equal(decode(stored), images[0])
-    assert zlib.crc32(stored) == at["image_crc32"]
+    stored = decode(
+        Member(str(tmp_path / at["shard"]), at["image_offset"], at["image_size"]).read()
+    )
+    assert np.array_equal(stored, images[0])
     kept = decode_capture(
         Member(str(tmp_path / at["shard"]), at["attention_offset"], at["attention_size"]).read()
     )
@@ -386,18 +195,265 @@ def test_attention_and_image_belong_to_their_row(tmp_path: Path, rows: list[dict
     assert first == {p.name: p.read_bytes() for p in (tmp_path / "data/samples/shards").iterdir()}
 
 
-@pytest.mark.parametrize(
-    ("step", "calls", "expected"),
-    [
-        ("middle", 20, [10]),
-        ("middle", 25, [12]),
-        ("middle", 1, [0]),
-        (0, 20, [0]),
-        (19, 20, [19]),
-        ("all", 3, [0, 1, 2]),
-    ],
-)
-def test_entries_of_the_capture_name_calls_of_the_unet(
-    step: int | str, calls: int, expected: list[int]
+def fake_batch(
+    _pipeline: object, section: SampleImages, part: list[dict]
+) -> tuple[np.ndarray, list[Captured]]:
+    """Noise of the row, with a trace of the batch's size, as rounding leaves one."""
+    images = [np.random.default_rng(row["seed"]).integers(0, 255, (8, 8, 3)) for row in part]
+    maps = [np.full((len(row["classes"]), 4, 4), 0.5, np.float16) for row in part]
+    images[0][0, 0, 0] = len(part)
+    return (
+        np.array(images, np.uint8),
+        [Captured({("middle", (4, 4)): each}) for each in maps],
+    )
+
+
+@pytest.fixture
+def sampled(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """A model that costs nothing, and the seeds of the batches that it was asked for."""
+    asked: list[list[int]] = []
+
+    def sample(pipeline: object, section: SampleImages, part: list[dict]) -> Any:
+        asked.append([row["seed"] for row in part])
+        return fake_batch(pipeline, section, part)
+
+    monkeypatch.setattr(sample_images, "sample_batch", sample)
+    monkeypatch.setattr(sample_images, "load_pipeline", lambda *_: None)
+    sample_images._sampler.cache_clear()
+    return asked
+
+
+def outputs(root: Path) -> dict[str, bytes]:
+    folder = root / "data/samples"
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def wipe(root: Path) -> None:
+    """What DVC does before a stage runs."""
+    shutil.rmtree(root / "data/samples")
+
+
+Plan = Callable[..., Params]
+
+
+def test_a_second_run_samples_nothing_and_loads_no_model(
+    tmp_path: Path, write_plan: Plan, sampled: list, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert step_indices(step, calls) == expected
+    plan = write_plan(tmp_path)
+    sample_images.run(plan, tmp_path)
+    before = outputs(tmp_path)
+    assert len(before) == 5 and len(sampled) == 6
+    wipe(tmp_path)
+    monkeypatch.setattr(sample_images, "Sampler", None)
+    sample_images.run(plan, tmp_path)
+    assert outputs(tmp_path) == before and len(sampled) == 6
+
+
+def test_the_index_says_how_a_sample_was_made_and_its_shards_checksum(
+    tmp_path: Path, write_plan: Plan, sampled: list
+) -> None:
+    sample_images.run(write_plan(tmp_path), tmp_path)
+    for row in records.stream_rows(tmp_path / "data/samples/index.parquet"):
+        shard = (tmp_path / row["shard"]).read_bytes()
+        assert row["shard_digest"] == hashlib.sha256(shard).hexdigest()
+        assert row["batch_size"] == 2
+        at, size = row["image_offset"], row["image_size"]
+        assert row["image_crc32"] == zlib.crc32(shard[at : at + size])
+
+
+@pytest.mark.parametrize("batches", range(6))
+def test_a_run_that_was_stopped_goes_on_and_ends_with_the_same_bytes(
+    tmp_path: Path,
+    write_plan: Plan,
+    sampled: list,
+    monkeypatch: pytest.MonkeyPatch,
+    batches: int,
+) -> None:
+    """At most the shard in hand is sampled again: two batches here."""
+    plan = write_plan(tmp_path)
+    write_plan(tmp_path / "whole")
+    sample_images.run(plan, tmp_path / "whole")
+    sampled.clear()
+
+    with monkeypatch.context() as patch:
+        inner = sample_images.sample_batch
+
+        def stopping(*args: Any) -> Any:
+            if len(sampled) == batches:
+                raise KeyboardInterrupt
+            return inner(*args)
+
+        patch.setattr(sample_images, "sample_batch", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            sample_images.run(plan, tmp_path)
+    assert not (tmp_path / "data/samples/index.parquet").exists()
+    sample_images.run(plan, tmp_path)
+    assert outputs(tmp_path) == outputs(tmp_path / "whole")
+    assert len(sampled) - 6 <= 2
+
+
+def test_a_flipped_byte_is_sampled_again(
+    tmp_path: Path, write_plan: Plan, sampled: list, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = write_plan(tmp_path)
+    sample_images.run(plan, tmp_path)
+    before = outputs(tmp_path)
+    with open(tmp_path / "data/samples/shards/dog-0001.tar", "r+b") as file:
+        file.seek(600)
+        file.write(b"edited in place")
+    wipe(tmp_path)
+    sample_images.run(plan, tmp_path)
+    assert "is damaged" in caplog.text
+    assert outputs(tmp_path) == before and len(sampled) == 7
+
+
+def test_ten_per_cent_more_prompts_sample_ten_per_cent_more(
+    tmp_path: Path, write_plan: Plan, sampled: list
+) -> None:
+    sample_images.run(write_plan(tmp_path, images_per_class=40), tmp_path)
+    assert len(sampled) == 40
+    sample_images.run(write_plan(tmp_path, images_per_class=44), tmp_path)
+    assert len(sampled) == 44
+    assert len(records.read_rows(tmp_path / "data/samples/index.parquet")) == 88
+
+
+def test_old_parameters_shards_are_met_again_by_them_alone(
+    tmp_path: Path, write_plan: Plan, sampled: list
+) -> None:
+    sample_images.run(write_plan(tmp_path), tmp_path)
+    before = outputs(tmp_path)
+    sample_images.run(write_plan(tmp_path, sample_images__guidance_scale=2.0), tmp_path)
+    assert len(sampled) == 12 and outputs(tmp_path).keys() == before.keys()
+    sample_images.run(write_plan(tmp_path), tmp_path)
+    assert len(sampled) == 12 and outputs(tmp_path) == before
+
+
+def test_a_shard_is_the_same_wherever_it_is_computed(
+    tmp_path: Path, write_plan: Plan, sampled: list
+) -> None:
+    """Workers fill the store, in any order, and the stage finds everything done."""
+    plan = write_plan(tmp_path)
+    write_plan(tmp_path / "here")
+    sample_images.run(plan, tmp_path / "here")
+    store = WorkStore("sample_images", tmp_path)
+    for job in reversed(list(store.missing(shard_jobs(plan, tmp_path)))):
+        travelled = pickle.loads(pickle.dumps(job))
+        store.put(job.fingerprint, pickle.loads(pickle.dumps(compute_shard(travelled, tmp_path))))
+    sampled.clear()
+    sample_images.run(plan, tmp_path)
+    assert sampled == [] and outputs(tmp_path) == outputs(tmp_path / "here")
+
+
+def test_a_worker_of_another_kind_refuses(tmp_path: Path, write_plan: Plan, sampled: list) -> None:
+    plan = write_plan(tmp_path)
+    (job, *_) = shard_jobs(plan, tmp_path)
+    foreign = replace(job, recipe=replace(job.recipe, device="cuda"))
+    with pytest.raises(InputError, match="planned for cuda, and this machine would sample on cpu"):
+        compute_shard(foreign, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory. Tried ..."), MemoryError()]
+)
+def test_out_of_memory_halves_the_batch_and_says_so(
+    tmp_path: Path,
+    write_plan: Plan,
+    sampled: list,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: BaseException,
+) -> None:
+    plan = write_plan(tmp_path, images_per_class=8, sample_images__batch_size=4)
+    inner = sample_images.sample_batch
+
+    def small(pipeline: object, section: SampleImages, part: list[dict]) -> Any:
+        if len(part) > 2 and len(sampled) > 0:
+            raise error
+        return inner(pipeline, section, part)
+
+    monkeypatch.setattr(sample_images, "sample_batch", small)
+    sample_images.run(plan, tmp_path)
+    assert [len(part) for part in sampled] == [4, 2, 2, 2, 2, 2, 2]
+    assert "out of memory with 4 images at a time" in caplog.text
+    assert "Set sample_images.batch_size: 2" in caplog.text
+    index = records.read_rows(tmp_path / "data/samples/index.parquet")
+    assert [row["batch_size"] for row in index] == [4] * 4 + [2] * 12
+    assert [row["seed"] for row in index] == [seed for part in sampled for seed in part]
+    halved = list(shard_jobs(plan, tmp_path))[1]
+    finished = WorkStore("sample_images", tmp_path).find(halved.fingerprint)
+    assert finished and [entry["batch_size"] for entry in finished.entries] == [2] * 4
+
+
+def test_out_of_memory_with_one_image_is_the_end(
+    tmp_path: Path, write_plan: Plan, sampled: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(sample_images, "sample_batch", none)
+    with pytest.raises(InputError, match=r"one image at a time \(CUDA out of memory\); lower"):
+        sample_images.run(write_plan(tmp_path), tmp_path)
+
+
+def test_what_cannot_be_encoded_names_its_sample(
+    tmp_path: Path, write_plan: Plan, sampled: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = write_plan(tmp_path)
+    calls = iter(range(99))
+
+    def encode(image: np.ndarray) -> bytes:
+        if next(calls) == 5:
+            raise ValueError("no image")
+        return encode_image(image)
+
+    monkeypatch.setattr(sample_images, "encode_image", encode)
+    with pytest.raises(ValueError, match="no image") as caught:
+        sample_images.run(plan, tmp_path)
+    poisoned = list(shard_jobs(plan, tmp_path))[1]
+    assert caught.value.__notes__ == [
+        f"while encoding sample {poisoned.ids[1]} of shard car-0001.tar"
+    ]
+
+
+def test_a_full_disk_keeps_what_is_finished(
+    tmp_path: Path, write_plan: Plan, sampled: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = write_plan(tmp_path)
+    put = WorkStore.put
+
+    def full(store: WorkStore, fingerprint: str, shard: Shard) -> Finished:
+        if len(list(store.folder.glob("*.tar"))) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return put(store, fingerprint, shard)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkStore, "put", full)
+        with pytest.raises(OSError, match="No space left"):
+            sample_images.run(plan, tmp_path)
+    sampled.clear()
+    sample_images.run(plan, tmp_path)
+    assert len(sampled) == 3
+    assert len(records.read_rows(tmp_path / "data/samples/index.parquet")) == 12
+
+
+def test_encoding_and_writing_go_on_beside_the_sampling(
+    tmp_path: Path, write_plan: Plan, sampled: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first shard's writing waits until the second shard's sampling has begun."""
+    second = threading.Event()
+    put = WorkStore.put
+    inner = sample_images.sample_batch
+
+    def waiting(store: WorkStore, fingerprint: str, shard: Shard) -> Finished:
+        assert second.wait(10), "the device waits for the disk"
+        return put(store, fingerprint, shard)
+
+    def watched(*args: Any) -> Any:
+        if len(sampled) == 2:
+            second.set()
+        return inner(*args)
+
+    monkeypatch.setattr(WorkStore, "put", waiting)
+    monkeypatch.setattr(sample_images, "sample_batch", watched)
+    sample_images.run(write_plan(tmp_path), tmp_path)

@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.runner import ValLoop
 
 from tasks import segmentation
+from tasks.in_use import read_in_use
 from tasks.label_maps import encode_image, encode_label
 from tasks.params import Params
 from tasks.records import read_json
@@ -205,6 +206,35 @@ def test_the_latest_checkpoint_is_the_last_one_that_is_whole(tmp_path: Path) -> 
     assert latest_checkpoint(tmp_path) == tmp_path / "iter_100.pth"
     (tmp_path / "iter_100.pth").write_bytes(b"PK\3\4 cut off")
     assert latest_checkpoint(tmp_path) == tmp_path / "iter_20.pth"
+
+
+def test_a_checkpoint_is_written_as_a_whole(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And flushed before it gets its name, so that a power cut leaves the one before."""
+    done: list[tuple[str, str]] = []
+    sync, replace = segmentation.sync, Path.replace
+
+    def watched_sync(path: Path) -> None:
+        done.append(("flush", path.name))
+        sync(path)
+
+    def watched_replace(path: Path, target: Path) -> Path:
+        done.append(("rename", path.name))
+        return replace(path, target)
+
+    monkeypatch.setattr(segmentation, "sync", watched_sync)
+    monkeypatch.setattr(Path, "replace", watched_replace)
+    finished = train(make_config(iterations=2), "data", "training", tmp_path)
+    work = finished.parent.name
+    expected = [
+        ("flush", "iter_2.pth.partial"),
+        ("rename", "iter_2.pth.partial"),
+        ("flush", work),
+        ("flush", work),
+    ]
+    assert [each for each in done if each[1] != "in_use"] == expected
+    assert read_in_use("training", tmp_path) == {work}
 
 
 def test_a_curve_is_thinned_to_means() -> None:

@@ -1,0 +1,61 @@
+"""What the user sees when a stage cannot go on."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tasks import entry
+from tasks.entry import run_stage
+from tasks.params import InputError, Params
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch, make_params: Callable[..., Params]) -> None:
+    monkeypatch.setattr(entry, "load_params", make_params)
+
+
+def fail(error: Exception) -> Callable[[Params], None]:
+    def run(_params: Params) -> None:
+        raise error
+
+    return run
+
+
+@pytest.mark.usefixtures("stage")
+def test_a_users_error_is_one_message(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_stage(fail(InputError("key: rule, value; remedy")))
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "key: rule, value; remedy\n"
+
+
+@pytest.mark.usefixtures("stage")
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [
+        (errno.ENOSPC, "make room"),
+        (errno.EDQUOT, "raise the quota"),
+        (errno.EROFS, "mount it for writing"),
+        (errno.EACCES, "the right to write"),
+    ],
+)
+def test_a_disk_that_cannot_be_written_is_one_message(
+    capsys: pytest.CaptureFixture[str], code: int, remedy: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run_stage(fail(OSError(code, os.strerror(code), "data/samples/a.tar")))
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert told.startswith(f"disk: {os.strerror(code)} (data/samples/a.tar); ")
+    assert remedy in told and told.endswith("run again: what is finished is kept\n")
+
+
+@pytest.mark.usefixtures("stage")
+def test_the_programs_own_errors_stay_as_they_are() -> None:
+    with pytest.raises(FileNotFoundError):
+        run_stage(fail(FileNotFoundError(errno.ENOENT, "No such file", str(Path("x")))))
+    with pytest.raises(ZeroDivisionError):
+        run_stage(fail(ZeroDivisionError()))
