@@ -23,7 +23,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from rich.console import Console
 
-from flows.graph import select_stages, stage_names, unchanged_stages
+from flows.graph import StageName, select_stages, stage_names, unchanged_stages
 from flows.processes import run_in_group
 from flows.results import (
     EVALUATION,
@@ -138,12 +138,18 @@ def reproduce(stage: str, force: bool, idle: bool) -> Outcome:
 
 
 @flow(name="synthesize")
-def synthesize(only: str | None = None, upto: str | None = None, force: bool = False) -> State:
+def synthesize(
+    only: StageName | None = None,
+    upto: StageName | None = None,
+    force: bool = False,
+    start: StageName | None = None,
+) -> State:
     """Run the stages of ``dvc.yaml`` in order and leave the result as artifacts.
 
     Args:
         only: run just this stage.
         upto: run the stages up to and with this one.
+        start: run the stages from this one on.
         force: run them even where nothing changed.
 
     Returns:
@@ -151,7 +157,7 @@ def synthesize(only: str | None = None, upto: str | None = None, force: bool = F
     """
     runs: list[StageRun] = []
     try:
-        stages = select_stages(stage_names(), only, upto)
+        stages = select_stages(stage_names(), only, upto, start)
         with only_run():
             _run_stages(stages, force, runs)
     except (InputError, StageFailed) as error:
@@ -203,6 +209,7 @@ def main(
     *,
     only: Annotated[str | None, Parameter(help="run just this stage")] = None,
     upto: Annotated[str | None, Parameter(help="run the stages up to and with this one")] = None,
+    start: Annotated[str | None, Parameter(help="run the stages from this one on")] = None,
     force: Annotated[
         bool, Parameter(help="run them even where nothing changed", negative="")
     ] = False,
@@ -211,8 +218,8 @@ def main(
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda got, _frame: sys.exit(128 + got))  # an orderly end for all
     try:
-        select_stages(stage_names(), only, upto)
-        state = synthesize(only, upto, force, return_state=True)
+        select_stages(stage_names(), only, upto, start)
+        state = synthesize(only, upto, force, start, return_state=True)
     except KeyboardInterrupt:
         _stop("Stopped. Finished stages are kept; the next run goes on from there.", 130)
     except InputError as error:
