@@ -65,10 +65,16 @@ def select_stages(
 
 def output_digests(root: Path = Path()) -> dict[str, str]:
     """Output path -> MD5 from ``dvc.lock``, sorted; empty before the first run."""
-    path = root / "dvc.lock"
-    stages = _read(path).get("stages", {}) if path.exists() else {}
-    outs = [out for stage in stages.values() for out in stage.get("outs", [])]
+    outs = [out for stage in _lock(root).values() for out in stage.get("outs", [])]
     return {out["path"]: out["md5"] for out in sorted(outs, key=lambda out: out["path"])}
+
+
+def stage_outputs(stage: str, root: Path = Path()) -> dict[str, str]:
+    """As `output_digests`, of one stage; data before numbers and plots."""
+    outs = _lock(root).get(stage, {}).get("outs", [])
+    last = ("metrics/", "plots/")
+    ordered = sorted(outs, key=lambda out: (out["path"].startswith(last), out["path"]))
+    return {out["path"]: out["md5"] for out in ordered}
 
 
 def named_files(root: Path = Path()) -> tuple[list[str], list[str]]:
@@ -96,6 +102,11 @@ def unchanged_stages(stages: list[str], env: Mapping[str, str] | None = None) ->
     command = [sys.executable, "-m", "dvc", "status", "--json", *stages]
     answer = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     return set(stages) - set(json.loads(answer.stdout)) if answer.returncode == 0 else set()
+
+
+def _lock(root: Path) -> dict[str, Any]:
+    path = root / "dvc.lock"
+    return _read(path).get("stages", {}) if path.exists() else {}
 
 
 def _read(path: Path) -> dict[str, Any]:

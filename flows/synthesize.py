@@ -19,10 +19,13 @@ from cyclopts import Parameter
 from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Completed, Failed
 from rich.console import Console
 
+from flows.artifacts import ProgressBar, leave_results
 from flows.graph import StageName, select_stages, stage_names, unchanged_stages
 from flows.processes import run_in_group
 from flows.results import (
@@ -36,7 +39,8 @@ from flows.results import (
     result_view,
     stages_markdown,
 )
-from flows.run_log import append_run, now, only_run
+from flows.run_log import append_run, now, only_run, revision
+from flows.versions import keep
 from tasks.params import InputError
 
 _CHATTER = re.compile(
@@ -125,15 +129,21 @@ def reproduce(stage: str, force: bool, idle: bool) -> Outcome:
     if idle:
         log.info("nothing to do")
         return "unchanged"
+    clock = time.monotonic()
+    progress = ProgressBar(stage)
 
     def tell(line: str) -> None:
         if (text := output.read(line)) is not None:
             log.info("%s", text)
+            progress.read(text)
 
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
     status = run_in_group(command + ["--force"] * force, tell, child_environment())
     if status:
         raise StageFailed(stage, output.exit_status or status, output.last_words)
+    progress.move(100.0)
+    if output.outcome != "unchanged":
+        leave_results(StageRun(stage, output.outcome, time.monotonic() - clock))
     return output.outcome
 
 
@@ -202,7 +212,18 @@ def _run_stages(stages: list[str], force: bool, runs: list[StageRun]) -> None:
     finally:
         last = runs[-1].outcome if runs else "unchanged"
         state = last if last in ("failed", "cancelled") else "completed"
-        append_run(str(runtime.flow_run.id), started, state, runs)
+        run_id = str(runtime.flow_run.id)
+        version = keep(run_id, now()) if state == "completed" else None
+        append_run(run_id, started, state, runs, version=version)
+        if version:
+            _tag_run(version)
+
+
+def _tag_run(version: str) -> None:
+    """Name the code's revision and the kept version on the run, for the server's search."""
+    tags = {*runtime.flow_run.tags, f"revision:{revision()}", f"version:{version}"}
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(runtime.flow_run.id, tags=sorted(tags))
 
 
 def main(
@@ -228,6 +249,13 @@ def main(
         if not str(error).startswith("Failed to reach API"):
             raise
         _stop(f"{error}: start that Prefect server, or unset PREFECT_API_URL to run without one")
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code != 401:
+            raise
+        _stop(
+            f"{error.request.url.host}: the Prefect server asks for a name and password; "
+            "give its own, export PREFECT_API_AUTH_STRING=NAME:PASSWORD"
+        )
     if not state.is_completed():
         _stop(state.result(raise_on_failure=False))
     console = Console()
