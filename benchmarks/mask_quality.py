@@ -31,7 +31,7 @@ from tasks.params import ExtractMasks, Params, SampleImages, load_params
 from tasks.pipelines import load_pipeline
 from tasks.progress import progress
 from tasks.prompts import expand
-from tasks.sample_images import sample_batch
+from tasks.sampling import sample_batch
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,9 @@ is the background, or, where every pixel belongs to a class, what none is sure o
 of equal shapes go through in batches; memory does not grow with their number.
 """
 
+import io
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from tasks import mask_methods, records
+from tasks.background import Background
 from tasks.captures import Captured, decode_capture
 from tasks.entry import run_stage
 from tasks.label_maps import (
@@ -29,15 +31,18 @@ from tasks.label_maps import (
     ignore_value,
     label_dtype,
 )
+from tasks.mask_shards import MaskJob, shard_jobs
 from tasks.params import ExtractMasks, Params
 from tasks.progress import progress
 from tasks.refine import dense_crf, guided_filter
-from tasks.shards import Member, write_shard
+from tasks.shards import ShardWriter
 from tasks.uncertainty import label_variance
+from tasks.work_store import Shard, WorkStore
 
 RELIABILITY_MAX = 255
 GUIDED_PIXELS = 2**19
 """Pixels refined at a time: the guided filter takes up to a kilobyte for each."""
+OUT = Path("data/masks")
 Row = dict[str, Any]
 
 
@@ -259,45 +264,88 @@ def batches(samples: Sequence[Sampled], size: int) -> Iterator[list[int]]:
             yield group[first : first + size]
 
 
-def run(params: Params, root: Path = Path()) -> None:
-    """Write ``data/masks``: one shard of masks per shard of samples and, last, their index."""
-    samples = records.read_rows(root / "data/samples/index.parquet")
-    prompts = {row["seed"]: row for row in records.read_rows(root / "data/prompts.parquet")}
-    values = params.expand_prompts.label_values
-    section = params.extract_masks
-    out = root / "data/masks"
-    shutil.rmtree(out, ignore_errors=True)
-    shards: dict[str, list[Row]] = {}
-    for row in samples:
-        shards.setdefault(row["shard"], []).append(row)
+def extract_shard(job: MaskJob, root: Path = Path()) -> list[Mask]:
+    """The masks of a shard's samples, in their order.
 
-    index = []
-    with progress("masks", len(samples), "images") as advance:
-        for shard, rows in shards.items():
-            read = [_read(row, prompts[row["seed"]], root) for row in rows]
-            masks: dict[int, Mask] = {}
-            for positions in batches(read, section.batch_size):
-                made = extract([read[i] for i in positions], values, section)
-                masks |= dict(zip(positions, made, strict=True))
-                advance(len(positions))
-            files: list[tuple[str, bytes]] = []
-            kinds = list(mask_files(masks[0]))
-            for i, row in enumerate(rows):
-                made_files = mask_files(masks[i])
-                files += [(f"{row['sample_id']}.{kind}.png", made_files[kind]) for kind in kinds]
-            name = Path(shard).name
-            written = iter(write_shard(out / "shards" / name, files))
-            for i, row in enumerate(rows):
-                entry = {
-                    "sample_id": row["sample_id"],
-                    "shard": f"data/masks/shards/{name}",
-                    "classes": masks[i].classes,
-                }
-                for kind in kinds:
-                    member = next(written)
-                    entry |= {f"{kind}_offset": member.offset, f"{kind}_size": member.size}
-                index.append(entry)
-    records.write_table(out / "index.parquet", index, records.MASKS)
+    Raises:
+        InputError: the samples are missing or damaged.
+    """
+    data = memoryview(job.read(root))
+    read = [
+        Sampled(
+            decode(bytes(_part(data, row, "image"))),
+            list(names),
+            decode_capture(bytes(_part(data, row, "attention"))),
+        )
+        for row, names in zip(job.rows, job.names, strict=True)
+    ]
+    masks: dict[int, Mask] = {}
+    for positions in batches(read, job.section.batch_size):
+        made = extract([read[i] for i in positions], job.values, job.section)
+        masks |= dict(zip(positions, made, strict=True))
+    return [masks[i] for i in range(len(read))]
+
+
+def pack(job: MaskJob, masks: Sequence[Mask]) -> Shard:
+    """Encode the masks of a shard's samples."""
+    file = io.BytesIO()
+    writer = ShardWriter(file)
+    entries: list[Row] = []
+    for key, mask in zip(job.ids, masks, strict=True):
+        entry: Row = {"sample_id": key, "classes": mask.classes}
+        for kind, data in mask_files(mask).items():
+            offset, size = writer.add(f"{key}.{kind}.png", data)
+            entry |= {f"{kind}_offset": offset, f"{kind}_size": size}
+        entries.append(entry)
+    writer.close()
+    return Shard(file.getvalue(), entries)
+
+
+def compute_shard(job: MaskJob, root: Path = Path()) -> Shard:
+    """Extract a shard; where it is done makes no difference on machines of a kind.
+
+    Args:
+        job: of `tasks.mask_shards.shard_jobs`.
+        root: the repository root, unless the job brings its samples along.
+    """
+    return pack(job, extract_shard(job, root))
+
+
+def index_rows(jobs: Iterable[MaskJob], store: WorkStore, root: Path = Path()) -> Iterator[Row]:
+    """Link the shards of jobs; yields their rows of the index."""
+    for job in jobs:
+        finished = store.hand_over(job, root / OUT / "shards" / job.name)
+        for entry in finished.entries:
+            shard = {"shard": f"{OUT}/shards/{job.name}", "shard_digest": finished.digest}
+            yield shard | entry
+
+
+def run(params: Params, root: Path = Path()) -> None:
+    """Write ``data/masks``: one shard of masks per shard of samples and, last, their index.
+
+    Raises:
+        InputError: samples are missing or damaged.
+    """
+    store = WorkStore("extract_masks", root)
+    sizes = {job.fingerprint: len(job.rows) for job in shard_jobs(params, root)}
+    shutil.rmtree(root / OUT, ignore_errors=True)
+    todo = store.use(list(sizes))
+    images = sum(sizes[each] for each in todo)
+    with (
+        progress("masks", images, "images", enabled=bool(todo)) as advance,
+        Background(1) as background,
+    ):
+        for job in shard_jobs(params, root):
+            if job.fingerprint in todo:
+                background.do(keep, store, job, extract_shard(job, root))
+                advance(len(job.rows))
+    rows = index_rows(shard_jobs(params, root), store, root)
+    records.write_rows(root / OUT / "index.parquet", rows, records.MASKS)
+
+
+def keep(store: WorkStore, job: MaskJob, masks: Sequence[Mask]) -> None:
+    """Encode the masks of a shard and put them into the store."""
+    store.put(job.fingerprint, pack(job, masks))
 
 
 def mask_files(mask: Mask) -> dict[str, bytes]:
@@ -308,12 +356,8 @@ def mask_files(mask: Mask) -> dict[str, bytes]:
     return files
 
 
-def _read(row: Row, prompt: Row, root: Path) -> Sampled:
-    source = str(root / row["shard"])
-    image = Member(source, row["image_offset"], row["image_size"]).read()
-    attention = Member(source, row["attention_offset"], row["attention_size"]).read()
-    names = [c["name"] for c in prompt["classes"]]
-    return Sampled(decode(image), names, decode_capture(attention))
+def _part(shard: memoryview, row: Row, kind: str) -> memoryview:
+    return shard[row[f"{kind}_offset"] :][: row[f"{kind}_size"]]
 
 
 def main() -> None:

@@ -57,9 +57,13 @@ SAMPLES = pa.schema(
         ("image_size", pa.int64()),
         ("attention_offset", pa.int64()),
         ("attention_size", pa.int64()),
+        ("batch_size", pa.int32()),
+        ("shard_digest", pa.string()),
     ]
 )
-"""``data/samples/index.parquet``. Image: PNG. Attention: see `tasks.captures`."""
+"""``data/samples/index.parquet``. Image: PNG. Attention: see `tasks.captures`. The batch size is
+that of sample_images, or a smaller one where the device's memory ran out: then the pixels may
+differ by rounding from those of another run. The digest is the whole shard's SHA-256."""
 
 MASK_CLASS = pa.struct(
     [
@@ -83,9 +87,11 @@ MASKS = pa.schema(
         ("uncertainty_offset", pa.int64()),
         ("uncertainty_size", pa.int64()),
         ("classes", pa.list_(MASK_CLASS)),
+        ("shard_digest", pa.string()),
     ]
 )
-"""``data/masks/index.parquet``; the uncertainty is null where it was not asked for."""
+"""``data/masks/index.parquet``; the uncertainty is null where it was not asked for. The digest is
+the whole shard's SHA-256."""
 
 DATASET = pa.schema(
     [
@@ -149,6 +155,13 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """All rows of a manifest as dictionaries."""
     rows: list[dict[str, Any]] = parquet.read_table(path).to_pylist()
     return rows
+
+
+def stream_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a manifest as they are asked for, never holding more than ``ROW_GROUP``."""
+    with parquet.ParquetFile(path) as file:
+        for part in file.iter_batches(ROW_GROUP, columns=columns):
+            yield from part.to_pylist()
 
 
 def write_json(path: Path, value: Any) -> None:

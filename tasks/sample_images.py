@@ -1,236 +1,236 @@
 """Stage ``sample_images``: prompts to images, the class phrases' attention read on the way.
 
-Samples lie in tar shards, filled per class: a larger budget keeps full shards as they are. Each
-sample's noise comes from a generator of its own, on the CPU, so it is the same whatever the batch,
-the shard, the order or the device. Pixels of another batch size differ by rounding only: by a grey
-level in float32, by more in the half types, whose errors grow over the steps.
+Samples lie in tar shards. What is finished lies in the work store and is linked; the rest is
+sampled, encoded and written in a thread beside the sampling. A shard's bytes are the same whoever
+computes it, on machines of a kind: so `compute_shard` may run anywhere.
 """
 
+import io
 import logging
-import re
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import cyclopts
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
 
 from tasks import records
 from tasks.adapters import ADAPTER_FILE
-from tasks.attention import to_host, trace_cross_attention, trace_self_attention
+from tasks.background import Background
 from tasks.captures import Captured
 from tasks.entry import run_stage
 from tasks.label_maps import encode_image
 from tasks.machine import choose_device
-from tasks.params import InputError, Params, SampleImages
-from tasks.phrases import phrase_columns
+from tasks.params import InputError, Params
 from tasks.pipelines import load_pipeline
 from tasks.progress import progress
-from tasks.shards import write_shard
+from tasks.sample_shards import Recipe, SampleJob, shard_jobs
+from tasks.sampling import sample_batch
+from tasks.shards import ShardWriter
+from tasks.work_store import Shard, WorkStore
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2
-"""Raised when what a sample's bytes are made of changes; part of every sample's identity."""
-
 Row = dict[str, Any]
+OUT = Path("data/samples")
 
 
-def slug(name: str) -> str:
-    """A class name as a file name: letters, digits, hyphens; a short hash keeps others apart."""
-    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    return plain if plain == name else f"{plain}-{records.content_id(name)[:6]}"
-
-
-def plan_shards(rows: Sequence[Row], shard_size: int) -> Iterator[tuple[str, list[Row]]]:
-    """Names and rows of all shards; a row belongs to its first class.
-
-    Yields:
-        ("car-0000.tar", rows) and so on, rows in their order.
-    """
-    per_class: dict[str, list[Row]] = {}
-    for row in rows:
-        per_class.setdefault(row["classes"][0]["name"], []).append(row)
-    for name, members in per_class.items():
-        for number, first in enumerate(range(0, len(members), shard_size)):
-            yield f"{slug(name)}-{number:04d}.tar", members[first : first + shard_size]
-
-
-def sample_id(
-    row: Row,
-    section: SampleImages,
-    model: str,
-    adapter: tuple[str, float] | None,
-    device: str,
-) -> str:
-    """The identity of a sample: a hash of all that its bytes are made from, batching aside.
+class Sampler:
+    """Samples the shards of a recipe, with a pipeline that is loaded once.
 
     Args:
-        row: of ``data/prompts.parquet``.
-        section: how it is sampled.
-        model: digest of the base model.
-        adapter: digest and scale of the adapter, if there is one.
-        device: its kind, such as "cuda".
-    """
-    return records.content_id(
-        "sample",
-        FORMAT,
-        row["text"],
-        row["negative_prompt"],
-        [[c["name"], c["start"], c["end"]] for c in row["classes"]],
-        row["seed"],
-        model,
-        adapter,
-        [section.height, section.width, section.num_inference_steps, section.guidance_scale],
-        section.capture.model_dump(),
-        section.dtype,
-        device,
-    )
+        recipe: of all its jobs.
+        root: the repository root.
+        device: where to; None: as the recipe says.
 
-
-def token_columns(pipeline: DiffusionPipeline, row: Row) -> list[list[int]]:
-    """Token positions of the row's class phrases, the same in all of the pipeline's tokenizers.
+    Attributes:
+        batch_size: images at a time: the recipe's, until the device's memory does not do.
 
     Raises:
-        InputError: a phrase is cut off, or the tokenizers disagree on where it stands.
+        InputError: the device is not there, or of another kind than the recipe's.
     """
-    spans = [(c["start"], c["end"]) for c in row["classes"]]
-    columns = phrase_columns(pipeline.tokenizer, row["text"], spans)
-    second = getattr(pipeline, "tokenizer_2", None)
-    if second is not None and phrase_columns(second, row["text"], spans) != columns:
-        raise InputError(
-            f"sample_images.model: its two tokenizers split prompt {row['prompt_id']} "
-            f"({row['text']!r}) differently, so no column of attention is the phrase's"
+
+    def __init__(self, recipe: Recipe, root: Path = Path(), device: str | None = None) -> None:
+        section = recipe.section
+        chosen = choose_device(device or section.device)
+        if chosen.partition(":")[0] != recipe.device:
+            raise InputError(
+                f"sample_images.device: the run is planned for {recipe.device}, and this machine "
+                f"would sample on {chosen}; set it to {recipe.device}, or to cpu for all"
+            )
+        digest, scale = recipe.adapter or (None, 1.0)
+        weights = root / "models/lora" / ADAPTER_FILE if digest else None
+        self.batch_size = section.batch_size
+        self._section = section
+        self._pipeline = load_pipeline(section, chosen, root, weights, scale)
+
+    def batches(self, rows: list[Row]) -> Iterator[tuple[slice, np.ndarray, list[Captured]]]:
+        """Sample rows; yields which they are, images ``uint8 (N, H, W, 3)`` and attention.
+
+        Raises:
+            InputError: the memory does not do for a single image.
+        """
+        first = 0
+        while first < len(rows):
+            part = slice(first, min(first + self.batch_size, len(rows)))
+            try:
+                images, captures = sample_batch(self._pipeline, self._section, rows[part])
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                self._halve(part.stop - part.start, str(error).partition("\n")[0])
+                continue
+            yield part, images, captures
+            first = part.stop
+
+    def _halve(self, tried: int, why: str) -> None:
+        if tried == 1:
+            raise InputError(
+                f"sample_images: out of memory with one image at a time ({why}); lower "
+                "sample_images.height and width, free the device, or take a larger one"
+            )
+        self.batch_size = tried // 2
+        torch.cuda.empty_cache()
+        log.warning(
+            "out of memory with %d images at a time (%s); goes on with %d. The index says which "
+            "samples: they may differ by rounding from another run's. Set "
+            "sample_images.batch_size: %d to have them all alike",
+            tried,
+            why,
+            self.batch_size,
+            self.batch_size,
         )
-    return columns
 
 
-def unet_calls(pipeline: DiffusionPipeline, num_inference_steps: int) -> int:
-    """How often the UNet is called: more often than there are steps by second-order schedulers."""
-    pipeline.scheduler.set_timesteps(num_inference_steps)
-    return len(pipeline.scheduler.timesteps)
+class Packing:
+    """A shard that is filled batch by batch."""
+
+    def __init__(self, job: SampleJob) -> None:
+        self._job = job
+        self._file = io.BytesIO()
+        self._writer = ShardWriter(self._file)
+        self._entries: list[Row] = []
+
+    def add(
+        self, part: slice, images: np.ndarray, captures: list[Captured], batch_size: int
+    ) -> None:
+        """Encode the images ``uint8 (N, H, W, 3)`` and the attention of some rows."""
+        for key, image, captured in zip(self._job.ids[part], images, captures, strict=True):
+            try:
+                image_at = self._writer.add(f"{key}.png", encode_image(image))
+                attention = captured.encode()
+            except Exception as error:
+                error.add_note(f"while encoding sample {key} of shard {self._job.name}")
+                raise
+            attention_at = self._writer.add(f"{key}.attention.safetensors", attention)
+            self._entries.append(
+                {
+                    "sample_id": key,
+                    "image_offset": image_at[0],
+                    "image_size": image_at[1],
+                    "attention_offset": attention_at[0],
+                    "attention_size": attention_at[1],
+                    "batch_size": batch_size,
+                }
+            )
+
+    def finish(self) -> Shard:
+        """The shard."""
+        self._writer.close()
+        return Shard(self._file.getvalue(), self._entries)
+
+    def keep(self, store: WorkStore) -> None:
+        """Put the shard into the store."""
+        store.put(self._job.fingerprint, self.finish())
 
 
-def step_indices(step: int | str, calls: int) -> list[int]:
-    """The calls of the UNet that an entry of ``capture.steps`` names."""
-    if step == "all":
-        return list(range(calls))
-    return [calls // 2 if step == "middle" else int(step)]
+@lru_cache(maxsize=1)
+def _sampler(recipe: Recipe, root: Path, device: str | None) -> Sampler:
+    """A worker loads the model once."""
+    return Sampler(recipe, root, device)
 
 
-def sample_batch(
-    pipeline: DiffusionPipeline, section: SampleImages, rows: Sequence[Row]
-) -> tuple[np.ndarray, list[Captured]]:
-    """Sample one batch and read its attention.
+def compute_shard(job: SampleJob, root: Path = Path(), device: str | None = None) -> Shard:
+    """Sample a shard; where it is done makes no difference on machines of a kind.
 
-    Returns:
-        images ``uint8 (N, H, W, 3)`` and, per sample, what ``section.capture`` keeps.
+    Args:
+        job: of `tasks.sample_shards.shard_jobs`.
+        root: the repository root; the model and ``models/lora`` are read.
+        device: where to; None: as ``sample_images.device`` says.
     """
-    columns = [token_columns(pipeline, row) for row in rows]
-    generators = [torch.Generator("cpu").manual_seed(row["seed"]) for row in rows]
-    capture = section.capture
-    calls = unet_calls(pipeline, section.num_inference_steps)
-    with ExitStack() as traces:
-        cross = {
-            str(step): traces.enter_context(
-                trace_cross_attention(
-                    pipeline.unet,
-                    columns,
-                    step_indices(step, calls),
-                    resolutions=capture.resolutions,
-                )
-            )
-            for step in capture.steps
-        }
-        inner = None
-        if capture.self_attention is not None:
-            (step,) = step_indices(capture.self_attention.step, calls)
-            inner = traces.enter_context(
-                trace_self_attention(
-                    pipeline.unet, len(rows), step, capture.self_attention.resolution
-                )
-            )
-        images = pipeline(
-            [row["text"] for row in rows],
-            negative_prompt=[row["negative_prompt"] for row in rows],
-            height=section.height,
-            width=section.width,
-            num_inference_steps=section.num_inference_steps,
-            guidance_scale=section.guidance_scale,
-            generator=generators,
-            output_type="np",
-        ).images
-    maps = {
-        (name, size): value for name, trace in cross.items() for size, value in trace.maps().items()
-    }
-    if inner is not None:
-        size, matrix = inner.matrix()
-        maps["self", size] = matrix
-    kept = to_host(maps)
-    return (
-        (images * 255).round().astype(np.uint8),
-        [
-            Captured(
-                {at: kept[at][i, : len(row["classes"])] for at in kept if at[0] != "self"},
-                {at[1]: kept[at][i] for at in kept if at[0] == "self"},
-            )
-            for i, row in enumerate(rows)
-        ],
-    )
+    sampler, packing = _sampler(job.recipe, root, device), Packing(job)
+    with Background() as background:
+        for batch in sampler.batches(job.rows):
+            background.do(packing.add, *batch, sampler.batch_size)
+    return packing.finish()
+
+
+def sample_missing(
+    jobs: Iterable[SampleJob], count: int, store: WorkStore, root: Path = Path()
+) -> None:
+    """Sample jobs of one recipe into the store, encoding and writing beside the sampling.
+
+    Args:
+        count: of their images.
+    """
+    sampler: Sampler | None = None
+    with progress("sampling", count, "images") as advance, Background() as background:
+        for job in jobs:
+            sampler = sampler or Sampler(job.recipe, root)
+            packing = Packing(job)
+            for part, images, captures in sampler.batches(job.rows):
+                background.do(packing.add, part, images, captures, sampler.batch_size)
+                advance(len(images))
+            background.do(packing.keep, store)
+
+
+def plan(params: Params, root: Path = Path()) -> dict[str, int]:
+    """Fingerprint of each shard -> how many samples it has, in the order of the index.
+
+    Raises:
+        InputError: two rows make the same sample.
+    """
+    sizes: dict[str, int] = {}
+    ids = []
+    for job in shard_jobs(params, root):
+        sizes[job.fingerprint] = len(job.rows)
+        ids.append(np.array([int(key, 16) for key in job.ids], np.uint64))
+    if ids and len(np.unique(np.concatenate(ids))) != sum(map(len, ids)):
+        raise InputError("data/prompts.parquet: two rows make the same sample; run expand_prompts")
+    return sizes
+
+
+def index_rows(jobs: Iterable[SampleJob], store: WorkStore, root: Path = Path()) -> Iterator[Row]:
+    """Link the shards of jobs; yields their rows of the index."""
+    for job in jobs:
+        finished = store.hand_over(job, root / OUT / "shards" / job.name)
+        for row, entry in zip(job.rows, finished.entries, strict=True):
+            yield {
+                "prompt_id": row["prompt_id"],
+                "seed": row["seed"],
+                "shard": f"{OUT}/shards/{job.name}",
+                "shard_digest": finished.digest,
+                **entry,
+            }
 
 
 def run(params: Params, root: Path = Path()) -> None:
-    """Write ``data/samples``: the shards and, last, their index."""
-    section = params.sample_images
-    rows = records.read_rows(root / "data/prompts.parquet")
-    model = records.read_json(root / "data/inputs/model.json")["digest"]
-    digest = records.read_json(root / "models/lora/adapter.json")["digest"]
-    adapter = (digest, params.adapt_lora.scale) if digest else None
-    device = choose_device(section.device)
-    family = device.partition(":")[0]
-    id_of = {row["seed"]: sample_id(row, section, model, adapter, family) for row in rows}
-    if len(set(id_of.values())) != len(rows):
-        raise InputError("data/prompts.parquet: two rows make the same sample; run expand_prompts")
-    if section.guidance_scale <= 1:
-        log.info("guidance is off: the whole batch is conditional, and all of it is read")
-    out = root / "data/samples"
-    shutil.rmtree(out, ignore_errors=True)
-    weights = root / "models/lora" / ADAPTER_FILE if adapter else None
-    pipeline = load_pipeline(section, device, root, weights, params.adapt_lora.scale)
+    """Write ``data/samples``: the shards and, last, their index.
 
-    index: list[Row] = []
-    with progress("sampling", len(rows), "images") as advance:
-        for name, members in plan_shards(rows, section.shard_size):
-            files: list[tuple[str, bytes]] = []
-            ids = [id_of[row["seed"]] for row in members]
-            for first in range(0, len(members), section.batch_size):
-                part = slice(first, first + section.batch_size)
-                images, captures = sample_batch(pipeline, section, members[part])
-                for key, image, captured in zip(ids[part], images, captures, strict=True):
-                    files.append((f"{key}.png", encode_image(image)))
-                    files.append((f"{key}.attention.safetensors", captured.encode()))
-                advance(len(images))
-            written = write_shard(out / "shards" / name, files)
-            for row, key, image_at, attention_at in zip(
-                members, ids, written[::2], written[1::2], strict=True
-            ):
-                index.append(
-                    {
-                        "sample_id": key,
-                        "prompt_id": row["prompt_id"],
-                        "seed": row["seed"],
-                        "shard": f"data/samples/shards/{name}",
-                        "image_offset": image_at.offset,
-                        "image_size": image_at.size,
-                        "attention_offset": attention_at.offset,
-                        "attention_size": attention_at.size,
-                    }
-                )
-    records.write_table(out / "index.parquet", index, records.SAMPLES)
+    Raises:
+        InputError: two rows make the same sample, or the device is not there or too small.
+    """
+    store, sizes = WorkStore("sample_images", root), plan(params, root)
+    if params.sample_images.guidance_scale <= 1:
+        log.info("guidance is off: the whole batch is conditional, and all of it is read")
+    shutil.rmtree(root / OUT, ignore_errors=True)
+    todo = store.use(list(sizes))
+    if todo:
+        jobs = (job for job in shard_jobs(params, root) if job.fingerprint in todo)
+        sample_missing(jobs, sum(sizes[each] for each in todo), store, root)
+    rows = index_rows(shard_jobs(params, root), store, root)
+    records.write_rows(root / OUT / "index.parquet", rows, records.SAMPLES)
 
 
 def main() -> None:

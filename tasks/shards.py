@@ -13,6 +13,7 @@ import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote, unquote
 
 URI_PREFIX = "shard://"
@@ -72,16 +73,34 @@ def write_shard(path: Path, members: Iterable[tuple[str, bytes]]) -> list[Member
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
-    written = []
     with open(partial, "wb") as file:
-        with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for name, data in members:
-                header = tarfile.TarInfo(name)
-                header.size = len(data)
-                tar.addfile(header, io.BytesIO(data))
-                padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-                written.append(Member(str(path), tar.offset - padded, len(data)))
+        shard = ShardWriter(file)
+        written = [Member(str(path), *shard.add(name, data)) for name, data in members]
+        shard.close()
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
     return written
+
+
+class ShardWriter:
+    """A shard in the making.
+
+    Args:
+        file: where to, opened for writing.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._tar = tarfile.TarFile(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT)
+
+    def add(self, name: str, data: bytes) -> tuple[int, int]:
+        """Write a member; returns where its bytes lie, offset and size."""
+        header = tarfile.TarInfo(name)
+        header.size = len(data)
+        self._tar.addfile(header, io.BytesIO(data))
+        padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+        return self._tar.offset - padded, len(data)
+
+    def close(self) -> None:
+        """Write the tar's end."""
+        self._tar.close()

@@ -22,15 +22,8 @@ from tasks.params import InputError, Params, SampleImages, load_params
 from tasks.phrases import phrase_columns
 from tasks.pipelines import load_pipeline
 from tasks.prompts import expand
-from tasks.sample_images import (
-    plan_shards,
-    sample_batch,
-    sample_id,
-    slug,
-    step_indices,
-    token_columns,
-    unet_calls,
-)
+from tasks.sample_shards import plan_shards, sample_id, slug
+from tasks.sampling import sample_batch, step_indices, token_columns, unet_calls
 from tasks.shards import Member
 
 ROOT = Path(__file__).parents[2]

@@ -1,0 +1,156 @@
+"""Which shards a run of ``extract_masks`` consists of, and what each is made from.
+
+A shard of masks belongs to a shard of samples. Nothing is held of a plan but the shard in hand and
+a few bytes a prompt. Imports no torch.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib import metadata
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tasks import records
+from tasks.digests import combine
+from tasks.params import ExtractMasks, InputError, Params
+
+CODE = (
+    "captures.py",
+    "extract_masks.py",
+    "label_maps.py",
+    "mask_methods.py",
+    "refine.py",
+    "uncertainty.py",
+)
+"""The code in ``tasks`` that the masks depend on; with it, finished shards are computed again."""
+LIBRARIES = ("torch", "numpy", "opencv-python-headless")
+"""Their versions are part of a shard's fingerprint."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class MaskJob:
+    """A shard of masks to extract. It can be pickled.
+
+    Attributes:
+        name: of the shard, such as "car-0000.tar".
+        rows: of ``data/samples/index.parquet``.
+        names: of each row, the class of each phrase.
+        section: how.
+        values: class name -> label value.
+        source: the shard of samples, from the repository root.
+        digest: its SHA-256.
+        code: digest of code and libraries.
+        data: the bytes of ``source``, where they go along; None: they are read.
+    """
+
+    name: str
+    rows: list[Row]
+    names: list[tuple[str, ...]]
+    section: ExtractMasks
+    values: dict[str, int]
+    source: str
+    digest: str
+    code: str
+    data: bytes | None = None
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The samples' ids."""
+        return [row["sample_id"] for row in self.rows]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all that the shard's bytes are made from."""
+        values = {name: self.values[name] for names in self.names for name in names}
+        labels = [len(self.values), max(self.values.values())]
+        section = self.section.model_dump()
+        return records.content_id(
+            "masks", self.ids, self.names, self.digest, section, values, labels, self.code
+        )
+
+    def with_data(self, root: Path = Path()) -> "MaskJob":
+        """The job with the samples in it, for a machine that does not share the disk."""
+        return replace(self, data=self.read(root))
+
+    def read(self, root: Path = Path()) -> bytes:
+        """The shard of samples.
+
+        Raises:
+            InputError: it is missing or not what its index says.
+        """
+        try:
+            data = (root / self.source).read_bytes() if self.data is None else self.data
+        except FileNotFoundError:
+            raise InputError(f"{self.source}: is missing; run sample_images again") from None
+        if hashlib.sha256(data).hexdigest() != self.digest:
+            raise InputError(
+                f"{self.source}: is damaged, its SHA-256 is not that of data/samples/index.parquet;"
+                " remove data/samples and run sample_images again: it takes the whole shards from "
+                "the work store"
+            )
+        return data
+
+
+class PromptClasses:
+    """The classes that each prompt names, in some bytes a prompt.
+
+    Args:
+        path: ``data/prompts.parquet``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        combinations: dict[tuple[str, ...], int] = {}
+        seeds, codes = [], []
+        for row in records.stream_rows(path, ["seed", "classes.list.element.name"]):
+            names = tuple(one["name"] for one in row["classes"])
+            seeds.append(row["seed"])
+            codes.append(combinations.setdefault(names, len(combinations)))
+        self._combinations = list(combinations)
+        order = np.argsort(seeds)
+        self._seeds = np.array(seeds, np.int64)[order]
+        self._codes = np.array(codes, np.int32)[order]
+
+    def of(self, seed: int) -> tuple[str, ...]:
+        """The class of each phrase of the prompt with this seed.
+
+        Raises:
+            InputError: there is none.
+        """
+        at = int(np.searchsorted(self._seeds, seed))
+        if at == len(self._seeds) or self._seeds[at] != seed:
+            raise InputError(
+                f"data/samples: no prompt has the seed {seed}; data/prompts.parquet is of another "
+                "run, run sample_images again"
+            )
+        return self._combinations[self._codes[at]]
+
+
+def shard_jobs(params: Params, root: Path = Path()) -> Iterator[MaskJob]:
+    """All shards of the run that is configured, in the order of its index."""
+    classes = PromptClasses(root / "data/prompts.parquet")
+    values = params.expand_prompts.label_values
+    here = Path(__file__).parent
+    versions = {name: metadata.version(name) for name in LIBRARIES}
+    code = combine(
+        {name: records.content_id((here / name).read_text()) for name in CODE} | versions
+    )
+    index = records.stream_rows(root / "data/samples/index.parquet")
+    for shard, members in groupby(index, key=lambda row: row["shard"]):
+        rows = list(members)
+        yield MaskJob(
+            Path(shard).name,
+            rows,
+            [classes.of(row["seed"]) for row in rows],
+            params.extract_masks,
+            values,
+            shard,
+            rows[0]["shard_digest"],
+            code,
+        )

@@ -1,0 +1,168 @@
+"""Which shards a run of ``sample_images`` consists of, and what each is made from.
+
+Shards are filled per class: a larger budget keeps full shards as they are. Nothing is held of a
+plan but the shard in hand. Imports no torch, unless the device is left open.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tasks import records
+from tasks.machine import choose_device
+from tasks.params import Params, SampleImages
+
+FORMAT = 2
+"""Raised when what a sample's bytes are made of changes; part of every sample's identity."""
+LIBRARIES = ("torch", "diffusers", "transformers")
+"""Their versions are part of a shard's fingerprint."""
+
+Row = dict[str, Any]
+Adapter = tuple[str, float]
+"""Digest of an adapter's weights and the strength that it is used with."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the samples of a run have in common.
+
+    Attributes:
+        section: how they are sampled.
+        model: digest of the base model.
+        adapter: None where there is none.
+        device: its kind, such as "cuda".
+        libraries: name and version.
+    """
+
+    section: SampleImages
+    model: str
+    adapter: Adapter | None
+    device: str
+    libraries: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class SampleJob:
+    """A shard to sample. It can be pickled, and needs no file but the model's and the adapter's.
+
+    Attributes:
+        name: of the shard, such as "car-0000.tar".
+        rows: of ``data/prompts.parquet``.
+        recipe: how.
+    """
+
+    name: str
+    rows: list[Row]
+    recipe: Recipe
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The rows' sample ids."""
+        recipe = self.recipe
+        return [
+            sample_id(row, recipe.section, recipe.model, recipe.adapter, recipe.device)
+            for row in self.rows
+        ]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of all that the shard's bytes are made from."""
+        recipe = self.recipe
+        return records.content_id("samples", self.ids, recipe.section.batch_size, recipe.libraries)
+
+
+def read_recipe(params: Params, root: Path = Path()) -> Recipe:
+    """The recipe of the run that is configured, from the outputs of the stages before.
+
+    The device need not be here, unless it is left open: ``cuda`` can be planned for without one.
+    """
+    section = params.sample_images
+    digest = records.read_json(root / "models/lora/adapter.json")["digest"]
+    device = section.device
+    if device == "auto":
+        device = choose_device(device)
+    return Recipe(
+        section,
+        records.read_json(root / "data/inputs/model.json")["digest"],
+        (digest, params.adapt_lora.scale) if digest else None,
+        device.partition(":")[0],
+        tuple((name, metadata.version(name)) for name in LIBRARIES),
+    )
+
+
+def shard_jobs(params: Params, root: Path = Path()) -> Iterator[SampleJob]:
+    """All shards of the run that is configured, in the order of its index."""
+    recipe = read_recipe(params, root)
+    rows = records.stream_rows(root / "data/prompts.parquet")
+    for name, members in plan_shards(rows, recipe.section.shard_size):
+        yield SampleJob(name, members, recipe)
+
+
+def plan_shards(rows: Iterable[Row], shard_size: int) -> Iterator[tuple[str, list[Row]]]:
+    """Names and rows of all shards; a row belongs to its first class.
+
+    Rows come class by class, and so each shard is given away as soon as it is known to be whole;
+    where classes alternate, one open shard of each is held.
+
+    Yields:
+        ("car-0000.tar", rows) and so on, rows in their order.
+    """
+    waiting: dict[str, list[Row]] = {}
+    numbers: dict[str, int] = {}
+
+    def give(name: str) -> tuple[str, list[Row]]:
+        number = numbers[name]
+        numbers[name] += 1
+        return f"{slug(name)}-{number:04d}.tar", waiting.pop(name)
+
+    for row in rows:
+        name = row["classes"][0]["name"]
+        numbers.setdefault(name, 0)
+        waiting.setdefault(name, []).append(row)
+        if len(waiting[name]) == shard_size:
+            yield give(name)
+    for name in numbers:
+        if name in waiting:
+            yield give(name)
+
+
+def slug(name: str) -> str:
+    """A class name as a file name: letters, digits, hyphens; a short hash keeps others apart."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return plain if plain == name else f"{plain}-{records.content_id(name)[:6]}"
+
+
+def sample_id(
+    row: Row,
+    section: SampleImages,
+    model: str,
+    adapter: tuple[str, float] | None,
+    device: str,
+) -> str:
+    """The identity of a sample: a hash of all that its bytes are made from, batching aside.
+
+    Args:
+        row: of ``data/prompts.parquet``.
+        section: how it is sampled.
+        model: digest of the base model.
+        adapter: digest and scale of the adapter, if there is one.
+        device: its kind, such as "cuda".
+    """
+    return records.content_id(
+        "sample",
+        FORMAT,
+        row["text"],
+        row["negative_prompt"],
+        [[c["name"], c["start"], c["end"]] for c in row["classes"]],
+        row["seed"],
+        model,
+        adapter,
+        [section.height, section.width, section.num_inference_steps, section.guidance_scale],
+        section.capture.model_dump(),
+        section.dtype,
+        device,
+    )
