@@ -26,6 +26,8 @@ from prefect.states import Completed, Failed
 from rich.console import Console
 
 from flows.artifacts import ProgressBar, leave_results
+from flows.fan_out import SHARDED, FanOut, ShardsFailed
+from flows.fan_out import fan_out as compute_shards
 from flows.graph import StageName, select_stages, stage_names, unchanged_stages
 from flows.processes import run_in_group
 from flows.results import (
@@ -153,6 +155,7 @@ def synthesize(
     upto: StageName | None = None,
     force: bool = False,
     start: StageName | None = None,
+    fan_out: FanOut | None = None,
 ) -> State:
     """Run the stages of ``dvc.yaml`` in order and leave the result as artifacts.
 
@@ -169,8 +172,8 @@ def synthesize(
     try:
         stages = select_stages(stage_names(), only, upto, start)
         with only_run():
-            _run_stages(stages, force, runs)
-    except (InputError, StageFailed) as error:
+            _run_stages(stages, force, runs, fan_out or FanOut())
+    except (InputError, StageFailed, ShardsFailed) as error:
         return Failed(message=str(error).partition("\n")[0], data=error)
     finally:
         if runs and runs[-1].outcome != "cancelled":
@@ -186,8 +189,11 @@ def synthesize(
     return Completed(message=f"{len(runs)} stages in {sum(run.seconds for run in runs):.0f} s")
 
 
-def _run_stages(stages: list[str], force: bool, runs: list[StageRun]) -> None:
+def _run_stages(stages: list[str], force: bool, runs: list[StageRun], how: FanOut) -> None:
     """Run ``stages``, noting each in ``runs``, and write the run log however it ends.
+
+    Args:
+        how: where shards are computed before the stage that they belong to.
 
     After the first, which checks the inputs, DVC is asked once which have nothing to do; that holds
     for the next ones until one of them has run.
@@ -201,10 +207,12 @@ def _run_stages(stages: list[str], force: bool, runs: list[StageRun]) -> None:
             clock = time.monotonic()
             outcome: Outcome = "cancelled"
             try:
+                if how.runner != "none" and stage in SHARDED and stage not in idle:
+                    compute_shards(stage, how)
                 outcome = reproduce(stage, force, stage in idle)
                 if runs and outcome != "unchanged":
                     idle = set()
-            except StageFailed:
+            except (InputError, StageFailed, ShardsFailed):
                 outcome = "failed"
                 raise
             finally:
@@ -234,13 +242,14 @@ def main(
     force: Annotated[
         bool, Parameter(help="run them even where nothing changed", negative="")
     ] = False,
+    fan_out: FanOut | None = None,
 ) -> None:
     """Run the pipeline through Prefect: class names in, a measured segmentation network out."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda got, _frame: sys.exit(128 + got))  # an orderly end for all
     try:
         select_stages(stage_names(), only, upto, start)
-        state = synthesize(only, upto, force, start, return_state=True)
+        state = synthesize(only, upto, force, start, fan_out, return_state=True)
     except KeyboardInterrupt:
         _stop("Stopped. Finished stages are kept; the next run goes on from there.", 130)
     except InputError as error:
