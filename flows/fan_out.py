@@ -7,6 +7,7 @@ shard is computed makes no difference to its bytes, on machines of a kind.
 """
 
 import importlib
+import pickle
 import socket
 from collections import deque
 from collections.abc import Iterator
@@ -89,9 +90,9 @@ def compute_here(name: str, job: Any, workers: Workers, store: WorkStore) -> Non
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
-def compute_away(name: str, job: Any, module: str, folder: str) -> Shard:
-    """A shard on another machine; its bytes come back."""
-    return shard_workers.compute(module, job, Path(folder), None)
+def compute_away(name: str, job: bytes, module: str, folder: str) -> Shard:
+    """A shard on another machine, from its pickled job; its bytes come back."""
+    return shard_workers.compute(module, pickle.loads(job), Path(folder), None)
 
 
 def fan_out(stage: str, how: FanOut, root: Path = Path()) -> int:
@@ -127,7 +128,7 @@ def fill_store(stage: str, how: FanOut, root: Path) -> int:
                 arguments: list[Any] = [quote(job), quote(workers), quote(store)]
                 return compute_here.submit(job.name, *arguments)
             travelling = job.with_data(root) if stage == "extract_masks" else job
-            return compute_away.submit(job.name, quote(travelling), module, how.folder)
+            return compute_away.submit(job.name, pickle.dumps(travelling), module, how.folder)
 
         return _compute_all(todo, start, store, how)
 
@@ -148,7 +149,10 @@ def _compute_all(todo: Iterator[_Attempt], start: Any, store: WorkStore, how: Fa
         if not under_way:
             break
         attempt, future = under_way.popleft()
-        answer = future.result(raise_on_failure=False)
+        try:
+            answer = future.result(raise_on_failure=False)
+        except Exception as error:  # Ray raises for a lost node all the same
+            answer = error
         if isinstance(answer, Shard):
             store.put(attempt.job.fingerprint, answer)
         if not isinstance(answer, BaseException):

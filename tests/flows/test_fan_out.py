@@ -2,6 +2,8 @@
 
 import os
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -18,8 +20,6 @@ import os, pathlib, signal, threading, time
 from dataclasses import dataclass
 from tasks.params import InputError
 from tasks.work_store import Shard
-
-BEHAVIOUR = {}
 
 @dataclass(frozen=True)
 class Job:
@@ -54,7 +54,7 @@ def compute_shard(job, root, device=None):
         raise InputError("x: wrong; right it")
     if job.behaviour == "fails":
         raise ValueError("a bad row")
-    time.sleep(0.05)
+    time.sleep(1.0 if job.behaviour == "sleeps" else 0.05)
     return Shard(job.name.encode() * 1000, [{"name": job.name}])
 """
 
@@ -139,3 +139,40 @@ def test_ray_without_a_server_or_address_is_told(
     pytest.importorskip("prefect_ray", reason="Ray is not installed (make ray)")
     with pytest.raises(InputError, match=r"nothing answers at 'ray://127.0.0.1:9'"):
         fan_out("toy", how)
+
+
+@pytest.mark.slow
+def test_a_ray_node_that_goes_in_mid_run_costs_no_shard(house: Path) -> None:
+    pytest.importorskip("prefect_ray", reason="Ray is not installed (make ray)")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    names = [f"s{number}" for number in range(10)]
+    plan(house, **dict.fromkeys(names, "sleeps"))
+    here = {"node_ip_address": "127.0.0.1"}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0} | here)
+    try:
+        lost = cluster.add_node(num_cpus=1, **here)
+        cluster.add_node(num_cpus=1, **here)
+        how = FanOut(
+            runner="ray",
+            workers=2,
+            address=cluster.address,
+            folder=str(house),
+            runtime_env={"env_vars": {"PYTHONPATH": f"{house}:{ROOT}"}},
+        )
+
+        def lose_a_node() -> None:
+            while not (house / "log").exists() or len(computed(house)) < 3:
+                time.sleep(0.05)
+            cluster.remove_node(lost, allow_graceful=False)
+
+        thread = threading.Thread(target=lose_a_node)
+        thread.start()
+        assert fan_out("toy", how) == len(names)
+        thread.join()
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert whole(house) == set(names)
+    assert len(computed(house)) > len(names)  # what was in hand there was begun twice
