@@ -149,11 +149,10 @@ def test_a_ray_node_that_goes_in_mid_run_costs_no_shard(house: Path) -> None:
 
     names = [f"s{number}" for number in range(10)]
     plan(house, **dict.fromkeys(names, "sleeps"))
-    here = {"node_ip_address": "127.0.0.1"}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0} | here)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     try:
-        lost = cluster.add_node(num_cpus=1, **here)
-        cluster.add_node(num_cpus=1, **here)
+        lost = cluster.add_node(num_cpus=1)
+        cluster.add_node(num_cpus=1)
         how = FanOut(
             runner="ray",
             workers=2,
