@@ -11,17 +11,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
 
 import cyclopts
+import yaml
 from cyclopts import Parameter
 
 from benchmarks.record import RESULTS, Bar, Row, finish, what_ran
+from flows.graph import stage_names
 from flows.server import running, settings
 
 ROOT = Path(__file__).parents[1]
-STAGES = 8
+STAGES = stage_names(ROOT)
+"""Those of this repository, as its deployments name some of them."""
 BOUND_SECONDS = 3.0
 FLOW = [sys.executable, "-m", "flows.synthesize"]
 DVC = [sys.executable, "-m", "dvc", "repro", "--quiet"]
@@ -35,13 +39,12 @@ def make_repository(folder: Path) -> None:
     (folder / "flows").symlink_to(ROOT / "flows")
     (folder / "tasks").symlink_to(ROOT / "tasks")
     (folder / ".gitignore").write_text("/.maskloom/\n")
-    stages = ["stages:"]
-    for number in range(STAGES):
-        before = f"s{number - 1}.txt" if number else "start.txt"
-        stages.append(f"  s{number}: {{cmd: cp {before} s{number}.txt, deps: [{before}],")
-        stages.append(f"    outs: [s{number}.txt]}}")
-    (folder / "dvc.yaml").write_text("\n".join(stages) + "\n")
-    (folder / "start.txt").write_text("0")
+    stages = {
+        stage: {"cmd": f"cp {before} {stage}", "deps": [before], "outs": [stage]}
+        for before, stage in pairwise(["start", *STAGES])
+    }
+    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}, sort_keys=False))
+    (folder / "start").write_text("0")
     author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
     for command in (["init", "--quiet"], ["add", "."], [*author, "commit", "-qm", "chain"]):
         subprocess.run(["git", *command], cwd=folder, check=True)
@@ -74,7 +77,7 @@ def measure(rounds: int) -> list[Row]:
         with running(env, folder):
             for number in range(rounds):
                 for what, command in (("dvc repro", DVC), ("flow", FLOW)):
-                    (folder / "start.txt").write_text(f"{what} {number}")
+                    (folder / "start").write_text(f"{what} {number}")
                     for work in ("every stage runs", "nothing to do"):
                         taken.setdefault((work, what), []).append(seconds(command, folder, env))
     rows: list[Row] = []
@@ -85,7 +88,7 @@ def measure(rounds: int) -> list[Row]:
                 "what": work,
                 "dvc repro, s": round(alone, 2),
                 "flow with server, s": round(flow, 2),
-                "more per stage, s": round((flow - alone) / STAGES, 3),
+                "more per stage, s": round((flow - alone) / len(STAGES), 3),
             }
         )
     return rows
@@ -101,7 +104,7 @@ def main(
         Bar.at_most(f"{row['what']}: more per stage, s", float(row["more per stage, s"]), bound)
         for row, bound in zip(rows, (BOUND_SECONDS, BOUND_SECONDS), strict=True)
     ]
-    ran = what_ran(seeds="none", rounds=f"{rounds}, alternating, medians", stages=STAGES)
+    ran = what_ran(seeds="none", rounds=f"{rounds}, alternating, medians", stages=len(STAGES))
     finish("prefect", ran, rows, bars, None if quick else RESULTS)
 
 

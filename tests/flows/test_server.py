@@ -18,6 +18,9 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateName,
     LogFilter,
     LogFilterFlowRunId,
 )
@@ -42,8 +45,6 @@ stages:
 SECOND = """
 import os, pathlib, subprocess
 pathlib.Path("pid").write_text(str(os.getpid()))
-if pathlib.Path("fail").exists():
-    raise SystemExit("params.yaml: x: wrong")
 if pathlib.Path("slow").exists():
     subprocess.run(["sleep", "300"])
 open("b.txt", "w").write("b")
@@ -74,7 +75,7 @@ def free_port() -> int:
 
 @pytest.fixture(scope="module")
 def server(
-    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Path, SyncPrefectClient]]:
     """The repository and a client; the schedule comes every 30 seconds instead of each night."""
     house = tmp_path_factory.mktemp("house")
@@ -142,13 +143,19 @@ def state_of(client: SyncPrefectClient, run: UUID) -> str:
     return state.name
 
 
-def slow_stage(house: Path) -> int:
-    """Let the second stage sleep; returns its process, when a run has come to it."""
+def running_run(client: SyncPrefectClient) -> UUID:
+    """The run under way: asked for here, or the schedule's, which came first."""
+    named = FlowRunFilterState(name=FlowRunFilterStateName(any_=["Running"]))
+    (run,) = client.read_flow_runs(flow_run_filter=FlowRunFilter(state=named))
+    return run.id
+
+
+def slow_stage(house: Path) -> None:
+    """Let the second stage sleep in the next run, and leave its process in ``pid``."""
     (house / "pid").unlink(missing_ok=True)
     (house / "slow").touch()
     (house / "b.txt").unlink(missing_ok=True)
     (house / "second.py").write_text(SECOND + f"# {time.monotonic()}\n")
-    return 0
 
 
 def lives(process: int) -> bool:
@@ -214,19 +221,14 @@ def test_cancel_ends_the_stage_and_the_next_run_goes_on(
 ) -> None:
     house, client = server
     slow_stage(house)
-    run = start("pipeline")
+    start("pipeline")
     wait_for(lambda: (house / "pid").exists(), 60)
     stage = int((house / "pid").read_text())
     time.sleep(1)
-    cancelled = [
-        each.id
-        for each in client.read_flow_runs(limit=20)
-        if each.state is not None and each.state.name == "Running"
-    ]
-    for each in cancelled:
-        client.set_flow_run_state(each, Cancelling())
+    cancelled = running_run(client)
+    client.set_flow_run_state(cancelled, Cancelling())
     assert wait_for(lambda: not lives(stage), 30) < 10
-    wait_for(lambda: state_of(client, cancelled[0]) == "Cancelled", 30)
+    wait_for(lambda: state_of(client, cancelled) == "Cancelled", 30)
     (house / "slow").unlink()
     run = start("dataset")
     wait_for(lambda: state_of(client, run) == "Completed", 90)
@@ -243,11 +245,7 @@ def test_a_killed_flow_takes_its_stage_along_and_a_retry_goes_on(
     start("pipeline")
     wait_for(lambda: (house / "pid").exists(), 60)
     stage = int((house / "pid").read_text())
-    run = next(
-        each.id
-        for each in client.read_flow_runs(limit=20)
-        if each.state is not None and each.state.name == "Running"
-    )
+    run = running_run(client)
     flow = next(
         int(folder.name)
         for folder in Path("/proc").iterdir()
