@@ -62,6 +62,8 @@ class ShardWorker:
     def __init__(self, module: str, root: Path, device: str | None) -> None:
         self.device = device
         self._arguments = (module, root, device)
+        self._lock = threading.Lock()
+        self._ended = False
         self._process: multiprocessing.process.BaseProcess | None = None
         self._connection: Connection | None = None
 
@@ -70,6 +72,7 @@ class ShardWorker:
 
         Raises:
             WorkerDied: the process ended.
+            WorkersClosed: `end` was called.
             ShardFailed: the stage's code failed.
             InputError: the stage refused it.
         """
@@ -90,17 +93,23 @@ class ShardWorker:
         return shard
 
     def end(self) -> None:
-        """End the process, whatever it is doing."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
+        """End the process, whatever it is doing; it is not started again."""
+        with self._lock:
+            self._ended = True
+            if self._process is not None:
+                self._process.kill()
+                self._process.join()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, *self._arguments), daemon=True)
-        self._process.start()
-        theirs.close()
+        with self._lock:
+            if self._ended:
+                raise WorkersClosed
+            context = multiprocessing.get_context("spawn")
+            self._connection, theirs = context.Pipe()
+            arguments = (theirs, *self._arguments)
+            self._process = context.Process(target=_serve, args=arguments, daemon=True)
+            self._process.start()
+            theirs.close()
 
 
 class Workers:

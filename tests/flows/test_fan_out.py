@@ -1,5 +1,6 @@
 """Fan-out over a toy stage: real Prefect, real processes, a real work store."""
 
+import importlib
 import os
 import sys
 import threading
@@ -10,6 +11,7 @@ import pytest
 
 from flows import fan_out as module
 from flows.fan_out import FanOut, ShardsFailed, fan_out
+from flows.shard_workers import WorkerDied, Workers, WorkersClosed
 from tasks.params import InputError
 from tasks.work_store import WorkStore
 
@@ -54,7 +56,7 @@ def compute_shard(job, root, device=None):
         raise InputError("x: wrong; right it")
     if job.behaviour == "fails":
         raise ValueError("a bad row")
-    time.sleep(1.0 if job.behaviour == "sleeps" else 0.05)
+    time.sleep({"hangs": 300, "sleeps": 1}.get(job.behaviour, 0.05))
     return Shard(job.name.encode() * 1000, [{"name": job.name}])
 """
 
@@ -126,6 +128,29 @@ def test_a_poisoned_shard_is_named_with_its_samples_and_the_others_finish(house:
     assert "b (samples b-1, b-2): its worker ended with status -9" in message
     assert "c (samples c-1, c-2): ValueError: a bad row" in message
     assert "d (samples d-1, d-2): x: wrong; right it" in message
+
+
+def test_workers_end_at_once_and_start_no_more(house: Path) -> None:
+    plan(house, a="hangs")
+    (job,) = importlib.import_module("toy_stage").shard_jobs(None, house)
+    ended: list[BaseException] = []
+    with Workers("toy_stage", house, [None], own_processes=True) as workers:
+
+        def ask() -> None:
+            try:
+                workers.compute(job)
+            except Exception as error:
+                ended.append(error)
+
+        threads = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        while not (house / "log").exists():
+            time.sleep(0.05)
+    for thread in threads:
+        thread.join(10)
+    assert {type(error) for error in ended} == {WorkerDied, WorkersClosed}
+    assert len(computed(house)) == 1
 
 
 def test_ray_without_a_server_or_address_is_told(
