@@ -77,7 +77,7 @@ def free_port() -> int:
 def server(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Path, SyncPrefectClient]]:
-    """The repository and a client; the schedule comes every 30 seconds instead of each night."""
+    """The repository and a client; the schedule, still off, is every 15 seconds, not each night."""
     house = tmp_path_factory.mktemp("house")
     names = ("flows", "tasks", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore")
     files = subprocess.run(
@@ -89,9 +89,12 @@ def server(
         (house / name).parent.mkdir(parents=True, exist_ok=True)
         (house / name).write_bytes((ROOT / name).read_bytes())
     nightly = (ROOT / "prefect.yaml").read_text()
-    often = nightly.replace('cron: "30 2 * * *"\n        timezone: UTC', "interval: 30")
-    assert often != nightly
-    (house / "prefect.yaml").write_text(often)
+    changes = {'cron: "30 2 * * *"\n        timezone: UTC': "interval: 15"}
+    changes |= {"active: true": "active: false"}  # a test switches it on
+    for before, after in changes.items():
+        assert before in nightly
+        nightly = nightly.replace(before, after)
+    (house / "prefect.yaml").write_text(nightly)
     (house / "dvc.yaml").write_text(PIPELINE)
     (house / "first.py").write_text('open("a.txt", "w").write("a")')
     (house / "second.py").write_text(SECOND)
@@ -144,7 +147,7 @@ def state_of(client: SyncPrefectClient, run: UUID) -> str:
 
 
 def running_run(client: SyncPrefectClient) -> UUID:
-    """The run under way: asked for here, or the schedule's, which came first."""
+    """The run under way; the pool takes one at a time."""
     named = FlowRunFilterState(name=FlowRunFilterStateName(any_=["Running"]))
     (run,) = client.read_flow_runs(flow_run_filter=FlowRunFilter(state=named))
     return run.id
@@ -168,11 +171,15 @@ def test_the_schedule_fires_and_its_run_leaves_everything(
 ) -> None:
     house, client = server
     log = house / ".maskloom/runs.ndjson"
-    wait_for(lambda: log.exists() and "completed" in log.read_text(), 90)
+    pipeline = client.read_deployment_by_name("synthesize/pipeline")
+    (schedule,) = client.read_deployment_schedules(pipeline.id)
+    client.update_deployment_schedule(pipeline.id, schedule.id, active=True)
+    wait_for(lambda: log.exists() and "completed" in log.read_text(), 120)
+    client.update_deployment_schedule(pipeline.id, schedule.id, active=False)
     entry = json.loads(log.read_text().splitlines()[0])
     run = client.read_flow_run(UUID(entry["run_id"]))
     assert run.auto_scheduled
-    wait_for(lambda: state_of(client, run.id) == "Completed", 20)
+    wait_for(lambda: state_of(client, run.id) == "Completed", 60)
     assert [stage["outcome"] for stage in entry["stages"]] == ["ran"] * 5
     tags = set(client.read_flow_run(run.id).tags)
     assert tags >= {f"revision:{entry['revision']}", f"version:{entry['version']}"}
@@ -222,7 +229,7 @@ def test_cancel_ends_the_stage_and_the_next_run_goes_on(
     house, client = server
     slow_stage(house)
     start("pipeline")
-    wait_for(lambda: (house / "pid").exists(), 60)
+    wait_for(lambda: (house / "pid").exists(), 120)
     stage = int((house / "pid").read_text())
     time.sleep(1)
     cancelled = running_run(client)
@@ -231,7 +238,7 @@ def test_cancel_ends_the_stage_and_the_next_run_goes_on(
     wait_for(lambda: state_of(client, cancelled) == "Cancelled", 30)
     (house / "slow").unlink()
     run = start("dataset")
-    wait_for(lambda: state_of(client, run) == "Completed", 90)
+    wait_for(lambda: state_of(client, run) == "Completed", 180)
     last = json.loads((house / ".maskloom/runs.ndjson").read_text().splitlines()[-1])
     assert last["stages"][0]["outcome"] == "unchanged"
 
@@ -243,7 +250,7 @@ def test_a_killed_flow_takes_its_stage_along_and_a_retry_goes_on(
     house, client = server
     slow_stage(house)
     start("pipeline")
-    wait_for(lambda: (house / "pid").exists(), 60)
+    wait_for(lambda: (house / "pid").exists(), 120)
     stage = int((house / "pid").read_text())
     run = running_run(client)
     flow = next(
@@ -258,7 +265,7 @@ def test_a_killed_flow_takes_its_stage_along_and_a_retry_goes_on(
     wait_for(lambda: state_of(client, run) == "Crashed", 30)
     (house / "slow").unlink()
     client.set_flow_run_state(run, AwaitingRetry(), force=True)
-    wait_for(lambda: state_of(client, run) == "Completed", 90)
+    wait_for(lambda: state_of(client, run) == "Completed", 180)
     assert (house / "e.txt").read_text() == "b"
 
 
