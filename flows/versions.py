@@ -4,8 +4,8 @@ A version is a commit on the commit that was checked out: tracked files as they 
 graph names and git does not track yet. It is built beside the repository's index, so branch, index
 and uncommitted work stay untouched. Its ref is that of a DVC experiment: DVC's own commands show,
 compare, push and remove it, and ``dvc gc --all-experiments`` keeps its data. ``dvc exp save`` makes
-the same with HEAD moved away in between: what was staged is staged no more afterwards, and a kill in
-between leaves HEAD where it does not belong.
+the same with HEAD moved away in between: afterwards nothing is staged any more, and a kill leaves
+HEAD where it does not belong.
 """
 
 import json
