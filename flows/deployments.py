@@ -12,9 +12,17 @@ from pathlib import Path
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
 from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.states import Crashed
 from prefect.workers.process import ProcessWorker
 
 from tasks.params import InputError
@@ -24,6 +32,10 @@ HEARTBEAT_SECONDS = 30
 """How often a run tells that it lives; Prefect allows no less."""
 DEAD_AFTER = timedelta(seconds=4 * HEARTBEAT_SECONDS)
 """Silence after which a run counts as crashed: its machine or its worker is gone."""
+DEAD_RUN_MESSAGE = (
+    "No sign of life: the process, its worker or its machine is gone. A retry goes on from the "
+    "finished stages."
+)
 
 DEAD_RUN_RULE = AutomationCore(
     name="maskloom: silent runs have crashed",
@@ -48,8 +60,7 @@ DEAD_RUN_RULE = AutomationCore(
             name=None,
             force=False,
             state=StateType.CRASHED,
-            message="No sign of life: the process, its worker or its machine is gone. "
-            "Retry goes on from the finished stages.",
+            message=DEAD_RUN_MESSAGE,
         )
     ],
 )
@@ -73,6 +84,26 @@ def create_dead_run_rule(client: SyncPrefectClient) -> None:
     """The automation `DEAD_RUN_RULE`, once."""
     if not client.read_automations_by_name(DEAD_RUN_RULE.name):
         client.create_automation(DEAD_RUN_RULE)
+
+
+def close_dead_runs(client: SyncPrefectClient) -> int:
+    """Mark the pool's runs under way as crashed: before its worker starts, none can be alive.
+
+    Returns:
+        How many there were.
+    """
+    under_way = FlowRunFilterState(
+        type=FlowRunFilterStateType(
+            any_=[StateType.RUNNING, StateType.PENDING, StateType.CANCELLING]
+        )
+    )
+    runs = client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=under_way),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
+    )
+    for run in runs:
+        client.set_flow_run_state(run.id, Crashed(message=DEAD_RUN_MESSAGE), force=True)
+    return len(runs)
 
 
 def deploy(root: Path, env: Mapping[str, str]) -> None:

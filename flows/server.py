@@ -25,6 +25,7 @@ from rich.console import Console
 from flows.deployments import (
     HEARTBEAT_SECONDS,
     POOL,
+    close_dead_runs,
     create_dead_run_rule,
     create_pool,
     deploy,
@@ -145,6 +146,7 @@ def running(env: dict[str, str], root: Path = Path()) -> Iterator[list[Service]]
             _wait_for(server, client.api_healthcheck)
             create_pool(client)
             create_dead_run_rule(client)
+            close_dead_runs(client)
         deploy(root, env)
         work = ["worker", "start", "--pool", POOL, "--type", "process"]
         worker = Service("worker", prefect + work, env, home / "worker.log")

@@ -29,6 +29,7 @@ from prefect.deployments import run_deployment
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from prefect.states import AwaitingRetry, Cancelling
 
+from flows.deployments import DEAD_RUN_RULE, close_dead_runs
 from flows.server import settings
 from tasks.params import InputError
 
@@ -274,3 +275,16 @@ def read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError:
         return b""
+
+
+@pytest.mark.slow
+def test_runs_that_nobody_works_on_are_closed(server: tuple[Path, SyncPrefectClient]) -> None:
+    house, client = server
+    assert len(client.read_automations_by_name(DEAD_RUN_RULE.name)) == 1
+    assert close_dead_runs(client) == 0
+    slow_stage(house)
+    start("pipeline")
+    wait_for(lambda: (house / "pid").exists(), 120)
+    run = running_run(client)
+    assert close_dead_runs(client) == 1  # as at the start of a server, whose worker runs nothing
+    assert state_of(client, run) == "Crashed"
