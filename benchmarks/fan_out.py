@@ -166,7 +166,7 @@ def main(
 ) -> None:
     """Sample the same shards in several ways and compare times and bytes."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # two workers share two cores
-    images, steps = (4, 1) if quick else (24, 20)
+    images, steps = (4, 1) if quick else (24, 6)
     rows = measure(images, steps)
     equal = sum(bool(row["byte-equal"]) for row in rows)
     ran = what_ran(
