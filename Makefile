@@ -1,8 +1,8 @@
 # Everything starts here; only Python 3.11 or newer, git and make are assumed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow check bench crf try-crf onnx try-onnx \
-  croissant try-croissant tensorboard try-tensorboard
+.PHONY: help setup demo server test test-slow check bench crf try-crf onnx try-onnx \
+  croissant try-croissant tensorboard try-tensorboard ray
 
 python := .venv/bin/python
 stamp := .venv/.installed
@@ -10,6 +10,7 @@ crf := .venv/.crf
 onnx := .venv/.onnx
 croissant := .venv/.croissant
 tensorboard := .venv/.tensorboard
+ray := .venv/.ray
 benchmarks := $(filter-out readme, $(basename $(notdir $(shell grep -l cyclopts.run benchmarks/*.py))))
 
 help: ## list these commands
@@ -17,6 +18,9 @@ help: ## list these commands
 
 demo: $(stamp) ## the whole pipeline on storybook: result table and report/index.html
 	@$(python) -m flows.synthesize
+
+server: $(stamp) ## a Prefect server with worker, deployments and nightly run; see docs/prefect.md
+	@$(python) -m flows.server
 
 test: check try-crf try-onnx try-croissant try-tensorboard ## checks and tests
 	$(python) -m pytest -m "not slow"
@@ -71,6 +75,13 @@ try-tensorboard: $(stamp)
 $(tensorboard): $(stamp)
 	$(python) -m pip install --quiet --disable-pip-version-check tensorboard==2.21.0
 	@touch $(tensorboard)
+
+ray: $(ray) ## Ray, for a fan-out over several machines
+
+$(ray): $(stamp)
+	$(python) -m pip install --quiet --disable-pip-version-check --no-deps \
+	  ray==2.60.0 prefect-ray==0.6.0 msgpack==1.2.4 protobuf==7.36.2
+	@touch $(ray)
 
 setup: $(stamp) ## only the environment, .venv; the other commands do it when it is missing
 

@@ -20,7 +20,9 @@ from prefect.client.schemas.filters import (
     TaskRunFilterFlowRunId,
 )
 
+from flows.fan_out import SHARDED, FanOut, ShardsFailed
 from flows.synthesize import StageFailed, StageOutput, main, synthesize
+from flows.versions import versions
 
 ROOT = Path(__file__).parents[2]
 
@@ -108,6 +110,7 @@ def test_leaves_logs_times_and_results_on_the_server(house: Path) -> None:
     state = synthesize(return_state=True)
     run_id = state.state_details.flow_run_id
     assert run_id == UUID(last_run(house)["run_id"])
+    assert [version.name for version in versions(house)] == [last_run(house)["version"]]
     with get_client(sync_client=True) as client:
         tasks = client.read_task_runs(
             task_run_filter=TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[run_id]))
@@ -128,8 +131,41 @@ def test_leaves_logs_times_and_results_on_the_server(house: Path) -> None:
         "synthetic only": "0.625",
         "reference": "-",
     }
+    assert data["filter-masks-progress"] == 100.0
+    assert "| `a.txt` | `0cc175b9c0f1b6a831c399e269772661` |" in data["filter-masks-outputs"]
+    assert (house / "a.txt").as_uri() in data["filter-masks-place"]
     told = {artifact.key: artifact.description or "" for artifact in artifacts}
     assert told["synthesize-result"].startswith("IoU, metrics/evaluation.json\n\nAdapted to 72 ")
+
+
+def test_shards_are_computed_before_their_stage_and_only_where_it_has_work(
+    house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int, bool]] = []
+
+    def compute(stage: str, how: FanOut) -> int:
+        asked.append((stage, how.workers, (house / "b.txt").exists()))
+        return 0
+
+    monkeypatch.setattr("flows.synthesize.compute_shards", compute)
+    monkeypatch.setitem(SHARDED, "second", ("", ""))
+    synthesize(return_state=True)
+    assert asked == []
+    (house / "b.txt").unlink()
+    how = FanOut(runner="processes", workers=3)
+    (house / "second.py").write_text('open("b.txt", "w").write("new")')
+    for _ in range(2):
+        assert synthesize(fan_out=how, return_state=True).is_completed()
+    assert asked == [("second", 3, False)]
+
+    def fail(_stage: str, _how: FanOut) -> int:
+        raise ShardsFailed("1 shards could not be computed\nb (samples 1, 2): a bad row")
+
+    monkeypatch.setattr("flows.synthesize.compute_shards", fail)
+    (house / "b.txt").unlink()
+    state = synthesize(fan_out=how, return_state=True)
+    assert state.is_failed() and state.message == "1 shards could not be computed"
+    assert outcomes(house) == {"first": "unchanged", "second": "failed"}
 
 
 def test_a_refusal_is_not_tried_again_and_ends_with_its_message(
