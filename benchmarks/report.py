@@ -102,10 +102,7 @@ def write_tables(folder: Path, count: int, drawn: list[dict[str, str]]) -> None:
         scored = {"text": text, "classes": judged, "kept": kept}
         dataset.append({**ids, **scored, **verdict, **drawn[row % len(drawn)]})
     _write(folder / "data/prompts.parquet", prompts, records.PROMPTS)
-    rules = records.DATASET
-    if "rule" not in rules.names:
-        rules = rules.append(pa.field("rule", pa.string()))
-    _write(folder / "data/dataset/index.parquet", dataset, rules)
+    _write(folder / "data/dataset/index.parquet", dataset, records.DATASET)
     samples = [{"sample_id": row["sample_id"], "seed": 0} for row in dataset]
     _write(folder / "data/samples/index.parquet", samples, records.SAMPLES)
 

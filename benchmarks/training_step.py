@@ -1,7 +1,7 @@
 """What a step of co-training costs beside two steps of one network, and what loading costs.
 
 Steps are forward pass, backward pass and update on batches that lie ready, with the storybook
-network and its recipe; ClassMix is on, with its usual probability. The two kinds alternate, and the
+network and its recipe; ClassMix is on, with BECO's probability. The two kinds alternate, and the
 ratio is of their mean times: a batch that is mixed and one that is not cost differently.
 
 The loader is MMEngine's, with two worker processes and the storybook pipeline, over as many samples
@@ -43,6 +43,8 @@ DISTINCT = 200
 """Pictures that are rendered; a larger set repeats them, each time as other files."""
 BATCH = 16
 WORKERS = 2
+CLASSMIX = 0.5
+"""BECO's probability of mixing a batch."""
 STEP_RATIO = 1.10
 CORES_BUSY = 0.8 * WORKERS
 
@@ -93,7 +95,9 @@ def config(root: Path, method: str) -> Config:
     """The default preset's training by a method, with reliability and ClassMix from the start."""
     init_default_scope("mmseg")
     section = load_params(ROOT / "presets/storybook.yaml").train_segmenter
-    co_training = section.co_training.model_copy(update={"classmix_from": 0.0})
+    co_training = section.co_training.model_copy(
+        update={"classmix": CLASSMIX, "classmix_from": 0.0}
+    )
     changes = {"reliability": method, "warmup": 0.0, "fade": 0.0, "co_training": co_training}
     names = len(CLASS_NAMES["page"])
     return build_config(
