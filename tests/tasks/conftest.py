@@ -460,6 +460,8 @@ def make_config(toy_params: Callable[..., Params], training_root: Path) -> Calla
 @pytest.fixture
 def write_plan(make_params: Callable[..., Params]) -> Callable[..., Params]:
     """Writes what `sample_images` reads: prompts of two classes, next to no steps."""
+    from tasks.base_models import model_files, read_model
+    from tasks.digests import DigestCache, combine, file_digests
     from tasks.prompts import expand
     from tasks.records import PROMPTS, write_rows
 
@@ -477,7 +479,9 @@ def write_plan(make_params: Callable[..., Params]) -> Callable[..., Params]:
             }
         )
         write_rows(root / "data/prompts.parquet", expand(params.expand_prompts), PROMPTS)
-        write_json(root / "data/inputs/model.json", {"digest": "m"})
+        model = read_model(ROOT / "models/storybook-sd")
+        files = file_digests(model.folder, model_files(model), DigestCache(root / "cache.json"))
+        write_json(root / "data/inputs/model.json", {"digest": combine(files)})
         write_json(root / "models/lora/adapter.json", {"source": "none", "digest": None})
         return params
 
