@@ -25,8 +25,9 @@ def machine_problems(params: Params, root: Path) -> list[str]:
     """What the machine at hand lacks, as far as can be seen without asking for a GPU."""
     problems = []
     outputs = sum(_folder_bytes(root / "data" / name) for name in ("samples", "masks"))
-    there = max(outputs, _folder_bytes(root / FINISHED))  # links of each other
-    needed = max(0, run_bytes(params) - 2 * there)
+    # Outputs that are there need not be made; a stopped run has left shards and no outputs.
+    there = outputs + max(outputs, _folder_bytes(root / FINISHED))
+    needed = max(0, run_bytes(params) - there)
     free = shutil.disk_usage(root).free
     if free < needed:
         problems.append(
@@ -48,7 +49,8 @@ def machine_problems(params: Params, root: Path) -> list[str]:
 
 
 def run_bytes(params: Params) -> int:
-    """Room for the run at most: samples and masks as files and in DVC's cache, and the networks.
+    """Room for the run at most: samples and masks in the work store and in DVC's cache, and the
+    networks.
 
     Per sample: image, label map and reliability as if PNG saved nothing, the attention of two
     phrases in float16, and the headers of four members of a tar file.

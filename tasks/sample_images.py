@@ -27,7 +27,7 @@ from tasks.machine import choose_device
 from tasks.params import InputError, Params
 from tasks.pipelines import load_pipeline
 from tasks.progress import progress
-from tasks.sample_shards import Recipe, SampleJob, read_recipe, shard_jobs
+from tasks.sample_shards import Recipe, SampleJob, check_worker, read_recipe, shard_jobs
 from tasks.sampling import sample_batch
 from tasks.shards import ShardWriter
 from tasks.work_store import Shard, WorkStore
@@ -79,10 +79,16 @@ class Sampler:
             try:
                 images, captures = sample_batch(self._pipeline, self._section, rows[part])
             except (torch.OutOfMemoryError, MemoryError) as error:
-                self._halve(part.stop - part.start, str(error).partition("\n")[0])
+                why = str(error).partition("\n")[0]
+            except Exception as error:
+                prompts = ", ".join(row["prompt_id"] for row in rows[part])
+                error.add_note(f"while sampling the prompts {prompts}")
+                raise
+            else:
+                yield part, images, captures
+                first = part.stop
                 continue
-            yield part, images, captures
-            first = part.stop
+            self._halve(part.stop - part.start, why)  # here the failed batch's memory is free
 
     def _halve(self, tried: int, why: str) -> None:
         if tried == 1:
@@ -144,6 +150,7 @@ def _sampler(recipe: Recipe, root: Path, device: str | None) -> Sampler:
     """A worker loads the model once; threads share none, as a pipeline counts its steps."""
     key = (recipe, root, device)
     if getattr(_held, "key", None) != key:
+        check_worker(recipe, root)
         _held.sampler = Sampler(recipe, root, device)
         _held.key = key
     sampler: Sampler = _held.sampler
@@ -157,6 +164,9 @@ def compute_shard(job: SampleJob, root: Path = Path(), device: str | None = None
         job: of `tasks.sample_shards.shard_jobs`.
         root: the repository root; the model and ``models/lora`` are read.
         device: where to; None: as ``sample_images.device`` says.
+
+    Raises:
+        InputError: this machine would make other bytes, see `tasks.sample_shards.check_worker`.
     """
     sampler, packing = _sampler(job.recipe, root, device), Packing(job)
     with Background() as background:

@@ -4,6 +4,7 @@ Shards are filled per class: a larger budget keeps full shards as they are. Noth
 plan but the shard in hand. Imports no torch, unless the device is left open.
 """
 
+import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,8 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from tasks import records
+from tasks.adapters import ADAPTER_FILE
+from tasks.base_models import find_model, model_files, read_model
+from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests
 from tasks.machine import choose_device
-from tasks.params import Params, SampleImages
+from tasks.params import InputError, Params, SampleImages
 
 FORMAT = 2
 """Raised when what a sample's bytes are made of changes; part of every sample's identity."""
@@ -90,8 +94,42 @@ def read_recipe(params: Params, root: Path = Path()) -> Recipe:
         records.read_json(root / "data/inputs/model.json")["digest"],
         (digest, params.adapt_lora.scale) if digest else None,
         device.partition(":")[0],
-        tuple((name, metadata.version(name)) for name in LIBRARIES),
+        library_versions(),
     )
+
+
+def check_worker(recipe: Recipe, root: Path = Path()) -> None:
+    """Whether this machine has the model, the adapter and the libraries of the recipe.
+
+    Raises:
+        InputError: it does not.
+    """
+    cache = DigestCache(root / CACHE_PATH)
+    model = read_model(find_model(recipe.section.model, root))
+    found: dict[str, tuple[Any, Any]] = {
+        f"the model {recipe.section.model}": (
+            recipe.model,
+            combine(file_digests(model.folder, model_files(model), cache)),
+        ),
+        "libraries": (recipe.libraries, library_versions()),
+    }
+    if recipe.adapter:
+        path = root / "models/lora" / ADAPTER_FILE
+        digest = cache.file(path) if path.is_file() else "missing"
+        found["the adapter in models/lora"] = (recipe.adapter[0], digest)
+    cache.save()
+    for what, (planned, here) in found.items():
+        if planned != here:
+            raise InputError(
+                f"sample_images: {what} of this machine, {socket.gethostname()}, is not what the "
+                f"run is planned with: {here} instead of {planned}; copy it from the machine that "
+                "plans, or install the versions of requirements.lock"
+            )
+
+
+def library_versions() -> tuple[tuple[str, str], ...]:
+    """Name and version of the libraries that make the pixels."""
+    return tuple((name, metadata.version(name)) for name in LIBRARIES)
 
 
 def shard_jobs(params: Params, root: Path = Path()) -> Iterator[SampleJob]:

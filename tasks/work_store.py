@@ -7,8 +7,9 @@ samples. The record is written last, and both as `tasks.durable` does it: a shar
 whole, whenever the machine died. Processes that finish the same shard at once end in a record that
 fits one of them.
 
-Outputs are hard links of the shards where the file system has them. Who edits an output in place
-edits the store: so all bytes are compared with the checksum before a shard is used again.
+Outputs are hard links of the shards where the file system has them, until DVC puts links of its own
+cache in their place. Who edits an output in place before that edits the store: so all bytes are
+compared with the checksum before a shard is used again.
 
 Imports no torch.
 """

@@ -883,6 +883,8 @@ def finished_run(tmp_path: Path) -> Path:
 @pytest.fixture
 def write_plan(make_params: Callable[..., Params]) -> Callable[..., Params]:
     """Writes what `sample_images` reads: prompts of two classes, next to no steps."""
+    from tasks.base_models import model_files, read_model
+    from tasks.digests import DigestCache, combine, file_digests
     from tasks.prompts import expand
     from tasks.records import PROMPTS, write_rows
 
@@ -900,7 +902,9 @@ def write_plan(make_params: Callable[..., Params]) -> Callable[..., Params]:
             }
         )
         write_rows(root / "data/prompts.parquet", expand(params.expand_prompts), PROMPTS)
-        write_json(root / "data/inputs/model.json", {"digest": "m"})
+        model = read_model(ROOT / "models/storybook-sd")
+        files = file_digests(model.folder, model_files(model), DigestCache(root / "cache.json"))
+        write_json(root / "data/inputs/model.json", {"digest": combine(files)})
         write_json(root / "models/lora/adapter.json", {"source": "none", "digest": None})
         return params
 

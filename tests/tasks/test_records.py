@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from tasks import records
 from tasks.records import (
     DATASET,
     MASKS,
@@ -128,3 +130,38 @@ def test_file_names_keep_names_apart_and_stay_in_their_folder() -> None:
     assert len({slug(name) for name in ("", "..", "/", "\n", "犬")}) == 5
     assert len(slug("a" * 5000)) == 71
     assert slug("a" * 5000) != slug("a" * 5001)
+
+
+def test_rows_are_streamed_a_part_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come as they are asked for, whole or some columns, and those inside of structs."""
+    monkeypatch.setattr(records, "ROW_GROUP", 4)
+    given: list[int] = []
+    schema = pa.schema([("n", pa.int64()), ("classes", pa.list_(records.PROMPT_CLASS))])
+    one = {"phrase": "", "start": 0, "end": 0, "relation": "", "depth": 0, "synset": ""}
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for number in range(10):
+            given.append(number)
+            yield {"n": number, "classes": [{"name": f"c{number}", **one}]}
+
+    path = tmp_path / "table.parquet"
+    records.write_rows(path, rows(), schema)
+    assert given == list(range(10)) and list(tmp_path.iterdir()) == [path]
+    assert [row["n"] for row in records.stream_rows(path)] == given
+    named = list(records.stream_rows(path, ["n", "classes.list.element.name"]))
+    assert named[9] == {"n": 9, "classes": [{"name": "c9"}]}
+
+
+def test_rows_that_fail_half_way_leave_the_old_table(tmp_path: Path) -> None:
+    schema, path = pa.schema([("n", pa.int64())]), tmp_path / "table.parquet"
+    records.write_rows(path, [{"n": 1}], schema)
+
+    def failing() -> Iterator[dict[str, Any]]:
+        yield {"n": 2}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        records.write_rows(path, failing(), schema)
+    assert list(records.stream_rows(path)) == [{"n": 1}]

@@ -219,7 +219,7 @@ def sampled(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
 
     monkeypatch.setattr(sample_images, "sample_batch", sample)
     monkeypatch.setattr(sample_images, "load_pipeline", lambda *_: None)
-    sample_images._sampler.cache_clear()
+    vars(sample_images._held).clear()
     return asked
 
 
@@ -345,12 +345,35 @@ def test_a_shard_is_the_same_wherever_it_is_computed(
     assert sampled == [] and outputs(tmp_path) == outputs(tmp_path / "here")
 
 
-def test_a_worker_of_another_kind_refuses(tmp_path: Path, write_plan: Plan, sampled: list) -> None:
+def test_a_worker_that_would_make_other_bytes_refuses(
+    tmp_path: Path, write_plan: Plan, sampled: list
+) -> None:
+    (job, *_) = shard_jobs(write_plan(tmp_path), tmp_path)
+    compute_shard(job, tmp_path)
+    for changes, message in (
+        ({"device": "cuda"}, "planned for cuda, and this machine would sample on cpu"),
+        ({"model": "another"}, "the model .*storybook-sd of this machine, .* instead of another"),
+        ({"libraries": (("torch", "1.0"),)}, r"libraries of this machine.*\('torch', '1.0'\)"),
+        ({"adapter": ("abc", 1.0)}, "the adapter in models/lora.*missing instead of abc"),
+    ):
+        with pytest.raises(InputError, match=message):
+            compute_shard(replace(job, recipe=replace(job.recipe, **changes)), tmp_path)
+
+
+def test_what_cannot_be_sampled_names_its_prompts(
+    tmp_path: Path, write_plan: Plan, sampled: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plan = write_plan(tmp_path)
-    (job, *_) = shard_jobs(plan, tmp_path)
-    foreign = replace(job, recipe=replace(job.recipe, device="cuda"))
-    with pytest.raises(InputError, match="planned for cuda, and this machine would sample on cpu"):
-        compute_shard(foreign, tmp_path)
+    (_, job, *_) = shard_jobs(plan, tmp_path)
+
+    def poisoned(_pipeline: object, _section: SampleImages, part: list[dict]) -> Any:
+        raise ValueError("no such token")
+
+    monkeypatch.setattr(sample_images, "sample_batch", poisoned)
+    with pytest.raises(ValueError, match="no such token") as caught:
+        compute_shard(job, tmp_path)
+    named = ", ".join(row["prompt_id"] for row in job.rows)
+    assert caught.value.__notes__ == [f"while sampling the prompts {named}"]
 
 
 @pytest.mark.parametrize(

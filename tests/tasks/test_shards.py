@@ -1,12 +1,13 @@
 """Tar shards: the same bytes again, addresses that hold, and what a damaged one says."""
 
+import io
 import tarfile
 import zlib
 from pathlib import Path
 
 import pytest
 
-from tasks.shards import Member, parse_uri, write_shard
+from tasks.shards import Member, ShardWriter, parse_uri, write_shard
 
 FILES = [
     ("0a.png", b"image"),
@@ -114,3 +115,23 @@ def test_a_shard_that_failed_half_way_does_not_exist(shard: Path) -> None:
     assert not shard.exists()
     write_shard(shard, FILES)
     assert list(shard.parent.iterdir()) == [shard]
+
+
+def test_an_index_says_where_a_member_lies_and_its_checksum(shard: Path) -> None:
+    member = write_shard(shard, FILES)[1]
+    data = FILES[1][1]
+    assert member.columns("attention") == {
+        "attention_offset": 1536,
+        "attention_size": 1500,
+        "attention_crc32": zlib.crc32(data),
+    }
+
+
+def test_a_shard_filled_in_memory_is_the_same(shard: Path) -> None:
+    members = write_shard(shard, FILES)
+    file = io.BytesIO()
+    writer = ShardWriter(file)
+    placed = [writer.add(name, data) for name, data in FILES]
+    writer.close()
+    assert file.getvalue() == shard.read_bytes()
+    assert [one.columns("x") for one in placed] == [one.columns("x") for one in members]
