@@ -355,7 +355,7 @@ def test_only_the_chosen_methods_knobs_count(tmp_path: Path) -> None:
         method: load(tmp_path, train_segmenter__reliability=method).train_segmenter.knobs
         for method in ("none", "weighted", "ignore_band")
     }
-    assert knobs == {"none": {}, "weighted": {"least": 0.0}, "ignore_band": {"quantile": 0.3}}
+    assert knobs == {"none": {}, "weighted": {"least": 0.0}, "ignore_band": {"quantile": 0.15}}
 
 
 def test_a_method_finds_what_is_kept(tmp_path: Path) -> None:
