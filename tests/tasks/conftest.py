@@ -503,6 +503,7 @@ def toy_params(make_params: Callable[..., Params]) -> Callable[..., Params]:
                 "train_segmenter.batch_size": 4,
                 "train_segmenter.warmup": 0.0,
                 "train_segmenter.fade": 0.5,
+                "train_segmenter.reliability": "weighted",
                 **(changes or {}),
             }
         )

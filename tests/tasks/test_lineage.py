@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,8 +91,13 @@ def test_standards_go_to_files(
     capsys.readouterr()
     run("openlineage")
     assert capsys.readouterr().out == written
-    sent = []
-    monkeypatch.setattr("tasks.openlineage.send", lambda found, url: sent.append((len(found), url)))
+    sent: list[tuple[int, str]] = []
+
+    def send(events: list[Any], url: str) -> int:
+        sent.append((len(events), url))
+        return len(events)
+
+    monkeypatch.setattr("tasks.openlineage.send", send)
     run("openlineage", "--out", "events.ndjson")
     assert sent == []
     monkeypatch.setenv("OPENLINEAGE_URL", "http://catalogue")
