@@ -11,7 +11,6 @@ from typing import Any
 
 import yaml
 
-from tasks.image_provenance import Provenance
 from tasks.params import InputError
 from tasks.presets import differences
 from tasks.revisions import PARAMS, WORKSPACE, Revision, recorded_at
@@ -117,19 +116,6 @@ def explain(prefix: str, root: Path = Path()) -> Row:
         "runs": runs_of(here) if known else {},
         "notes": notes + (_drift(here) if known else []),
     }
-
-
-def stamp_of(sample: Row) -> Provenance:
-    """What goes into a picture of what `explain` returns (`tasks.image_provenance`)."""
-    adapter = sample["adapter"]
-    return Provenance(
-        sample["sample_id"],
-        sample["prompt"]["text"],
-        sample["prompt"]["seed"],
-        sample["model"]["path"] or "",
-        sample["model"]["digest"] or "",
-        f"{adapter['digest']} at {adapter['scale']}" if adapter else None,
-    )
 
 
 def file_record(row: Row, part: str, root: Path) -> Row:

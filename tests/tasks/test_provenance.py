@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from tasks.params import InputError
-from tasks.provenance import STAGES, explain, full_id, stamp_of
+from tasks.provenance import STAGES, explain, full_id
 from tasks.records import read_rows, write_json, write_table
 from tasks.revisions import WORKSPACE, Revision
 
@@ -164,10 +164,3 @@ def test_a_beginning_will_do_if_it_is_of_one_sample(lineage_root: Path) -> None:
 def test_no_samples_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"workspace: no dvc\.lock there, .* `dvc repro`"):
         explain("abc", tmp_path)
-
-
-def test_what_goes_into_a_picture(lineage_root: Path) -> None:
-    sample = ids(lineage_root)[1]
-    about = stamp_of(explain(sample, lineage_root))
-    assert (about.sample_id, about.prompt, about.model) == (sample, HOSTILE, "models/storybook-sd")
-    assert about.adapter == f"{'cd' * 32} at 1.0"
