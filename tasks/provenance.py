@@ -27,10 +27,10 @@ STAGES = {
     "expand_prompts": PROMPTS,
     "sample_images": "data/samples",
     "extract_masks": "data/masks",
+    "score_masks": "data/scores",
     "filter_masks": "data/dataset",
 }
 """The stages that a sample passes, and what each leaves of it."""
-SECTIONS = ("sample_images", "extract_masks", "filter_masks")
 _SAMPLE_PARTS = ("image", "attention")
 _MASK_PARTS = ("label", "reliability", "uncertainty")
 _NO_SCORES = ("sample_id", "prompt_id", "classes")
@@ -99,7 +99,7 @@ def explain(prefix: str, root: Path = Path()) -> Row:
         "prompt": prompt,
         "model": base_model(here),
         "adapter": adapter_of(here),
-        "parameters": {name: here.section(name) for name in SECTIONS} if known else {},
+        "parameters": {name: here.section(name) for name in STAGES} if known else {},
         "parameters_changed": parameters_changed(here) if known else [],
         "files": {
             **{part: file_record(sample, part, root) for part in _SAMPLE_PARTS},

@@ -48,7 +48,9 @@ def test_provenance_in_provs_words(lineage_root: Path) -> None:
     assert derived["base model"] == f"urn:sha256:{'ab' * 32}"
     assert derived["LoRA adapter"] == f"urn:sha256:{'cd' * 32}"
     activities = {one["prov:label"]: one for one in found["prov:wasGeneratedBy"]}
-    assert list(activities) == ["expand_prompts", "sample_images", "extract_masks", "filter_masks"]
+    assert list(activities) == [
+        "expand_prompts", "sample_images", "extract_masks", "score_masks", "filter_masks",
+    ]  # fmt: skip
     used = {one["prov:label"]: one["@id"] for one in activities["filter_masks"]["prov:used"]}
     outs = Revision(WORKSPACE, None, lineage_root).outs
     assert used["data/masks"] == f"urn:md5:{outs['data/masks'].md5}"

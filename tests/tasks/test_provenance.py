@@ -11,6 +11,7 @@ from tasks.provenance import STAGES, explain, full_id
 from tasks.records import read_rows, write_json, write_table
 from tasks.revisions import WORKSPACE, Revision
 
+ROOT = Path(__file__).parents[2]
 HOSTILE = "a <script>alert('1')</script> [red]poodle[/red]\nand a \x1b[31mcar"
 
 
@@ -22,6 +23,24 @@ def change_params(root: Path, section: str, **values: Any) -> None:
     params = yaml.safe_load((root / "params.yaml").read_text())
     params[section] |= values
     (root / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+def test_no_stage_between_a_prompt_and_its_verdict_is_forgotten() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    maker = {
+        next(iter(out)) if isinstance(out, dict) else out: name
+        for name, stage in stages.items()
+        for out in stage["outs"]
+    }
+    found, todo = set(), ["data/dataset"]
+    while todo:
+        path = todo.pop()
+        name = next((maker[out] for out in maker if f"{path}/".startswith(f"{out}/")), None)
+        if name is not None and name not in found:
+            found.add(name)
+            todo += stages[name]["deps"]
+    # These see no sample: inputs are checked, an adapter is trained on pictures.
+    assert set(STAGES) == found - {"preflight", "render_storybook", "adapt_lora"}
 
 
 def test_a_rejected_sample_with_all_that_made_it(lineage_root: Path) -> None:
@@ -45,6 +64,7 @@ def test_a_rejected_sample_with_all_that_made_it(lineage_root: Path) -> None:
         "split": "",
     }
     assert found["classes"][0]["area"] == pytest.approx(0.01)
+    assert list(found["parameters"]) == list(STAGES)
     assert found["parameters"]["filter_masks"]["min_area"] == 0.04
     assert found["parameters"]["sample_images"]["guidance_scale"] == 4.0
     assert found["parameters_changed"] == []
