@@ -182,8 +182,8 @@ def check_lock(here: Revision, digests: dict[Path, str], known: set[str]) -> Ite
                 out.path, None, f"is missing; {LOCK} names it: `dvc checkout` or `dvc repro`"
             )
         elif place.is_file():
-            if digests[place] != out.md5 and out.path not in known:
-                yield Finding(out.path, None, _differs(out.md5, digests[place]))
+            if digests[place] != out.md5:
+                yield from _differing(here, out, out.path, out.md5, digests[place], known)
         else:
             yield from _check_folder(here, out, digests, known)
 
@@ -199,17 +199,38 @@ def _check_folder(
     told = any(out.holds(path) for path in known)
     for name in sorted(listed.keys() | found.keys()) if listed else ():
         path = f"{out.path}/{name}"
-        if listed.get(name) == found.get(name) or path in known:
+        if listed.get(name) == found.get(name):
             continue
         told = True
-        if name not in found:
+        if name in found and name in listed:
+            yield from _differing(here, out, path, listed[name], found[name], known)
+        elif path in known:
+            continue
+        elif name not in found:
             yield Finding(path, None, f"is missing; {LOCK} counts on it")
-        elif name not in listed:
-            yield Finding(path, None, f"is no part of {out.path} in {LOCK}")
         else:
-            yield Finding(path, None, _differs(listed[name], found[name]))
+            yield Finding(path, None, f"is no part of {out.path} in {LOCK}")
     if not told:
         yield Finding(out.path, None, _differs(out.md5, folder_md5(found)))
+
+
+def _differing(
+    here: Revision, out: Artifact, path: str, expected: str, found: str, known: set[str]
+) -> Iterator[Finding]:
+    """Of a file with other bytes than ``dvc.lock`` holds: what is wrong, unless that is known, and
+    whether the cache can mend it. A file may be a hard link to it, and is then damaged with it.
+    """
+    kept = here.cached(expected)
+    if kept.is_file() and file_md5(kept) != expected:
+        # DVC takes its cache's word for it: with the object there, it would restore the damage.
+        yield Finding(
+            path,
+            None,
+            f"is damaged, and DVC's cache holds the same damage: `rm -f {kept}`, then "
+            f"`dvc repro {here.maker[out.path]}`",
+        )
+    elif path not in known:
+        yield Finding(path, None, _differs(expected, found))
 
 
 def _differs(expected: str, found: str) -> str:
