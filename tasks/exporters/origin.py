@@ -23,6 +23,7 @@ INPUTS = (
     f"{DATASET}/index.parquet",
     f"{DATASET}/classes.json",
     "data/inputs/model.json",
+    "data/masks/index.parquet",
     "data/samples/index.parquet",
 )
 

@@ -22,6 +22,7 @@ from tasks.exporters.source import Source
 from tasks.image_provenance import DIGITAL_SOURCE_TYPE
 from tasks.params import InputError
 from tasks.records import DATASET, read_json, read_rows, slug, write_json, write_table
+from tasks.shards import parse_uri
 
 ROOT = Path(__file__).parents[2]
 PROMPT = 'a "../../x"\r\n<img src=x> | [bold] \x1b[31m 犬'
@@ -251,6 +252,20 @@ def test_tables_that_do_not_belong_together_are_told(source: Source, tmp_path: P
     rewrite(source.root, lambda number, row: row | {"sample_id": f"other{number}"})
     with pytest.raises(InputError, match="row other0 does not stand in its place"):
         export("voc", source, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["image", "label", "reliability"])
+def test_a_flipped_byte_is_not_exported(source: Source, tmp_path: Path, kind: str) -> None:
+    row = read_rows(source.root / "data/dataset/index.parquet")[2]
+    member = parse_uri(row[kind])
+    shard = source.root / member.path
+    data = bytearray(shard.read_bytes())
+    data[member.offset + member.size - 1] ^= 1  # of IEND's checksum: decoders do not mind
+    shard.write_bytes(data)
+    told = f"{member.path}: the {kind} of sample {row['sample_id']} is damaged.*lineage check"
+    with pytest.raises(InputError, match=told):
+        export("voc", source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_id_that_stands_twice_is_told(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
