@@ -67,11 +67,12 @@ def explain(prefix: str, root: Path = Path()) -> Row:
         prefix: its id, or a beginning that no other has.
 
     Returns:
-        ``sample_id``, ``prompt``, ``model``, ``adapter``, ``parameters`` (by stage),
-        ``parameters_changed`` (keys whose value in params.yaml is another now), ``files`` (image,
-        attention, label, reliability, uncertainty: shard, offset, size, SHA-256 and whether the
-        bytes are those that were written), ``scores``, ``classes`` (scores by class), ``verdict``,
-        ``revision`` (git commit, None = uncommitted) and ``runs`` (by stage), ``notes``.
+        ``sample_id``, ``prompt``, ``batch_size`` (None where nobody kept it), ``model``,
+        ``adapter``, ``parameters`` (by stage), ``parameters_changed`` (keys whose value in
+        params.yaml is another now), ``files`` (image, attention, label, reliability, uncertainty:
+        shard, offset, size, SHA-256 and whether the bytes are those that were written), ``scores``,
+        ``classes`` (scores by class), ``verdict``, ``revision`` (git commit, None = uncommitted)
+        and ``runs`` (by stage), ``notes``.
 
     Raises:
         InputError: there is no such sample, or a manifest is missing.
@@ -93,10 +94,18 @@ def explain(prefix: str, root: Path = Path()) -> Row:
         notes.append(
             "no dvc.lock: the stages ran without DVC, so their parameters are not recorded"
         )
+    batch_size = sample.get("batch_size")
+    wanted = here.section("sample_images").get("batch_size") if known else None
+    if None not in (batch_size, wanted) and batch_size != wanted:
+        notes.append(
+            f"it was sampled in a batch of {batch_size}, not {wanted}, as the device's memory ran "
+            "out: its pixels may differ by rounding from those of another run"
+        )
     classes = scores.get("classes") or mask.get("classes") or verdict.get("classes") or []
     return {
         "sample_id": sample_id,
         "prompt": prompt,
+        "batch_size": batch_size,
         "model": base_model(here),
         "adapter": adapter_of(here),
         "parameters": {name: here.section(name) for name in STAGES} if known else {},

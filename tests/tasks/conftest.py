@@ -850,7 +850,13 @@ def finished_run(tmp_path: Path) -> Path:
     write_table(tmp_path / "data/prompts.parquet", prompts, PROMPTS)
     write_table(tmp_path / "data/dataset/index.parquet", dataset, DATASET)
     samples = [
-        {"sample_id": row["sample_id"], "prompt_id": row["prompt_id"], "seed": 2**62 + number}
+        {
+            "sample_id": row["sample_id"],
+            "prompt_id": row["prompt_id"],
+            "seed": 2**62 + number,
+            "batch_size": 4,
+            "image_crc32": number,
+        }
         for number, row in enumerate(dataset)
     ]
     write_table(tmp_path / "data/samples/index.parquet", samples, SAMPLES)

@@ -8,7 +8,7 @@ import yaml
 
 from tasks.params import InputError
 from tasks.provenance import STAGES, explain, full_id
-from tasks.records import read_rows, write_json, write_table
+from tasks.records import SAMPLES, read_rows, write_json, write_table
 from tasks.revisions import WORKSPACE, Revision
 
 ROOT = Path(__file__).parents[2]
@@ -131,6 +131,19 @@ def test_the_run_of_each_stage(lineage_root: Path) -> None:
     assert runs["sample_images"] is None
 
 
+def test_a_smaller_batch_than_was_asked_for_is_told(lineage_root: Path) -> None:
+    path = lineage_root / "data/samples/index.parquet"
+    wanted = explain(ids(lineage_root)[0], lineage_root)["parameters"]["sample_images"]
+    rows = read_rows(path)
+    for row, size in zip(rows, (wanted["batch_size"], 1, None), strict=False):
+        row["batch_size"] = size
+    write_table(path, rows, SAMPLES)
+    found = [explain(row["sample_id"], lineage_root) for row in rows[:3]]
+    assert [one["batch_size"] for one in found] == [wanted["batch_size"], 1, None]
+    told = [[note for note in one["notes"] if "in a batch of 1" in note] for one in found]
+    assert [len(notes) for notes in told] == [0, 1, 0]
+
+
 def test_scores_of_their_own_table_are_shown(lineage_root: Path) -> None:
     import pyarrow as pa
 
@@ -174,8 +187,6 @@ def test_a_beginning_will_do_if_it_is_of_one_sample(lineage_root: Path) -> None:
     index = lineage_root / "data/samples/index.parquet"
     table = read_rows(index)
     table[1]["sample_id"] = f"{first[:8]}{'0' * 8}"
-    from tasks.records import SAMPLES
-
     write_table(index, table, SAMPLES)
     with pytest.raises(InputError, match=f"several begin so: {first}, {first[:8]}0"):
         full_id(first[:8], lineage_root)
