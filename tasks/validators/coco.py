@@ -202,9 +202,13 @@ def _entries(
 
 
 def _image_root(tree: Path, path: Path, images: list[Any]) -> Path:
-    """The folder that file names are relative to: of those there are, where the first one lies."""
+    """The folder that file names are relative to: of those there are, where the first one lies.
+
+    None outside the tree: a file ``instances_...json`` would name its parent.
+    """
     split = path.stem.rpartition("_")[2]
-    candidates = [tree / split, tree / "images" / split, tree / "images", tree / "data", tree]
+    named = [tree / split, tree / "images" / split] if is_inside(split) else []
+    candidates = [*named, tree / "images", tree / "data", tree]
     names = [one.get("file_name") for one in images if isinstance(one, dict)]
     first = next((name for name in names if isinstance(name, str) and is_inside(name)), "")
     for folder in candidates:

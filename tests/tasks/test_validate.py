@@ -325,6 +325,18 @@ def test_coco_json_that_is_none_is_named(make_export: Callable[..., Path]) -> No
     ]
 
 
+def test_a_name_that_leads_to_the_parent_opens_nothing_there(
+    make_export: Callable[..., Path],
+) -> None:
+    out = make_export("coco")
+    whole = out / "annotations/instances_val.json"
+    (name,) = [image["file_name"] for image in json.loads(whole.read_text())["images"]]
+    (out / "val" / name).rename(out.parent / name)
+    whole.rename(out / "annotations/instances_...json")
+    told = [one for one in check(out).findings if one.rule == "pair"]
+    assert [one.file for one in told] == ["annotations/instances_...json, image 1"]
+
+
 def test_images_without_annotations_are_named(make_export: Callable[..., Path]) -> None:
     out = make_export("coco")
     change_coco(
@@ -389,6 +401,23 @@ def test_planted_defects_of_shards_are_named(tmp_path: Path) -> None:
         ("train-000001.tar", "unreadable"),
         ("train-000002.tar", "unreadable"),
     ]
+
+
+def test_a_header_that_holds_no_numbers_is_named(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("a.png")
+    info.pax_headers = {"GNU.sparse.map": "a,b"}
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(info)
+    assert found(check(tmp_path)) == [("a.tar", "unreadable")]
+
+
+def test_pictures_that_are_text_are_named(tmp_path: Path) -> None:
+    text = pa.array([{"bytes": "a picture"}])
+    table = pa.table({"image": text, "label": text, "reliability": pa.array([3])})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    row = "a.parquet: row 0, "
+    names = ("image", "label", "reliability")
+    assert found(check(tmp_path)) == [(f"{row}{name}", "pair") for name in names]
 
 
 def test_planted_defects_of_tables_are_named(tmp_path: Path) -> None:
