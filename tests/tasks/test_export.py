@@ -232,6 +232,40 @@ def test_a_stopped_export_is_not_taken_for_one(
     assert not (tmp_path / "out.partial").exists()
 
 
+def test_a_partial_folder_of_the_users_is_not_removed(source: Source, tmp_path: Path) -> None:
+    mine = tmp_path / "out.partial"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match=r"out\.partial: .* was not left by a stopped export"):
+        check_out(tmp_path / "out", overwrite=True)
+    with pytest.raises(FileExistsError):
+        export("voc", source, tmp_path / "out")
+    assert (mine / "thesis.tex").read_text() == "years of work"
+
+
+def test_the_old_export_is_there_until_the_new_one_is(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    export("voc", source, out)
+    rename = Path.rename
+
+    def refused(self: Path, target: Path) -> Path:
+        if self.name == "out.partial":
+            raise OSError("no space")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(OSError, match="no space"):
+        export("mmseg", source, out)
+    assert (out / "JPEGImages").is_dir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.partial", "root"]
+    monkeypatch.undo()
+    check_out(out, overwrite=True)
+    export("mmseg", source, out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "root"]
+
+
 def test_nothing_to_export_is_told(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
     root = make_dataset(ids=("a", "b"))
     source = Source(root, read_origin(root), splits=("val",))
