@@ -337,6 +337,20 @@ def test_a_name_that_leads_to_the_parent_opens_nothing_there(
     assert [one.file for one in told] == ["annotations/instances_...json, image 1"]
 
 
+def test_the_maps_beside_cocos_images_are_opened(make_export: Callable[..., Path]) -> None:
+    out = make_export("coco")
+    first, second, third, _ = sorted((out / "reliability/train").iterdir())
+    first.write_bytes(b"x")
+    second.write_bytes(encode_grey(LABEL))
+    third.unlink()
+    told = [(Path(one.file), one.rule) for one in check(out).findings]
+    rules = ("unreadable", "size", "unreadable")
+    assert told == [
+        (path.relative_to(out), rule)
+        for path, rule in zip((first, second, third), rules, strict=True)
+    ]
+
+
 def test_images_without_annotations_are_named(make_export: Callable[..., Path]) -> None:
     out = make_export("coco")
     change_coco(
