@@ -246,7 +246,10 @@ def _map_shards(
     """Each shard with what `tasks.shard_checks.check_shard` says of it."""
 
     def one(shard: str) -> tuple[list[Finding], str | None]:
-        return check_shard(root / shard, shard, expected_members(*shards[shard]))
+        index, rows = shards[shard]
+        said = rows["shard_digest"].to_pylist() if "shard_digest" in rows.column_names else []
+        digests = dict.fromkeys(digest for digest in said if digest)
+        return check_shard(root / shard, shard, expected_members(index, rows), digests)
 
     with ThreadPoolExecutor(_WORKERS) as pool:
         for shard, result in zip(shards, pool.map(one, shards), strict=True):

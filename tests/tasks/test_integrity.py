@@ -180,6 +180,18 @@ def test_an_address_that_is_not_the_indexs(lineage_root: Path) -> None:
     ]
 
 
+def test_rows_that_call_their_shard_by_another_digest(lineage_root: Path) -> None:
+    shard = read_rows(lineage_root / MASKS)[0]["shard"]
+
+    def other(rows: list[dict]) -> list[dict]:
+        rows[0]["shard_digest"] = "ab"
+        return rows
+
+    rewrite(lineage_root, MASKS, other)
+    ((path, sample, fault),) = findings(lineage_root)
+    assert (path, sample) == (shard, None) and fault.endswith("and its index says ab")
+
+
 def test_without_a_lock_shards_and_rows_are_checked(lineage_root: Path) -> None:
     (lineage_root / "dvc.lock").unlink()
     found = check(lineage_root)
