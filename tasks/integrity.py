@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +20,7 @@ from tasks.progress import Advance, progress
 from tasks.provenance import DATASET, MASKS, PROMPTS, SAMPLES, SCORES
 from tasks.revisions import LOCK, WORKSPACE, Artifact, Revision
 from tasks.shard_checks import Expected, Finding, check_shard
-from tasks.shards import URI_PREFIX
+from tasks.shards import addresses
 
 PARTS = {SAMPLES: ("image", "attention"), MASKS: ("label", "reliability", "uncertainty")}
 """Index -> what lies of a sample in the shards that it names."""
@@ -130,7 +129,7 @@ def check_addresses(tables: dict[str, pa.Table]) -> list[Finding]:
         place = pc.index_in(dataset["sample_id"], value_set=index["sample_id"].combine_chunks())
         for part in parts:
             if part in dataset.column_names and f"{part}_offset" in index.column_names:
-                expected = pc.take(_addresses(index, part), place)
+                expected = pc.take(addresses(index, part), place)
                 differs = pc.fill_null(pc.not_equal(dataset[part], expected), False)
                 wrong = dataset["sample_id"].filter(differs)
                 findings += _about(DATASET, wrong, f"have another {part} address than in {path}")
@@ -273,20 +272,6 @@ def _kib(size: int) -> int:
 
 def _missing(values: pa.ChunkedArray, among: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.invert(pc.is_in(values, value_set=among.combine_chunks()))
-
-
-def _addresses(index: pa.Table, part: str) -> pa.ChunkedArray:
-    """Shard addresses (`tasks.shards.Member.uri`) of a part, null where a row has none."""
-    shards = index["shard"].combine_chunks().dictionary_encode()
-    names = pa.array([URI_PREFIX + quote(name) for name in shards.dictionary.to_pylist()])
-    return pc.binary_join_element_wise(
-        names.take(shards.indices),
-        "?offset=",
-        index[f"{part}_offset"].combine_chunks().cast(pa.string()),
-        "&size=",
-        index[f"{part}_size"].combine_chunks().cast(pa.string()),
-        "",
-    )
 
 
 def _about(path: str, ids: Iterable[pa.StringScalar], fault: str) -> list[Finding]:
