@@ -12,17 +12,11 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from tasks.plain_text import plain
+
 Row = dict[str, Any]
 
 CLASS_STYLES = ("bold cyan", "bold magenta", "bold yellow", "bold green")
-
-
-def plain(text: Any) -> str:
-    """One line of printable characters: line breaks and control characters as escapes."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in str(text)
-    )
 
 
 def marked(text: str, classes: Iterable[Row]) -> Text:

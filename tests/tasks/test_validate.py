@@ -21,7 +21,7 @@ from tasks.exporters.origin import read_origin
 from tasks.exporters.source import Source
 from tasks.label_maps import encode_grey, encode_image, encode_label
 from tasks.params import InputError
-from tasks.validate import Report, printable, validate
+from tasks.validate import Report, validate
 from tasks.validators.layouts import detect, given_classes, read_tree
 
 ROOT = Path(__file__).parents[2]
@@ -501,10 +501,6 @@ def test_classes_are_not_given_where_the_annotations_name_them(
 ) -> None:
     with pytest.raises(InputError, match="--classes: is not for COCO"):
         check(make_export("coco"), classes="3")
-
-
-def test_control_characters_do_not_reach_the_terminal() -> None:
-    assert printable("a\x1b[31m\r\nb 犬 \x9b") == "a\\x1b[31m\\r\\nb 犬 \\x9b"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
