@@ -123,7 +123,7 @@ def _told(commit: str, root: Path) -> tuple[str | None, float | None]:
     dataset = there.outs.get("data/dataset") if there.locked_stages else None
     evaluation = there.text(EVALUATION.as_posix())
     miou = json.loads(evaluation)["miou"] if evaluation else None
-    return dataset and dataset.md5[:8], miou
+    return dataset.md5[:8] if dataset else None, miou
 
 
 def find(name: str, root: Path = Path()) -> Version:
