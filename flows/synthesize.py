@@ -9,6 +9,7 @@ Prefect adds logs, retries, a schedule, cancellation and artifacts. Works with a
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -232,10 +233,20 @@ def _run_stages(stages: list[str], force: bool, runs: list[StageRun], how: FanOu
         last = runs[-1].outcome if runs else "unchanged"
         state = last if last in ("failed", "cancelled") else "completed"
         run_id = str(runtime.flow_run.id)
-        version = keep(run_id, now()) if state == "completed" else None
+        version = _keep(run_id) if state == "completed" else None
         append_run(run_id, started, state, runs, version=version)
         if version:
             _tag_run(version)
+
+
+def _keep(run_id: str) -> str | None:
+    """Keep the run as a version; a full disk or git's refusal takes nothing from the run itself."""
+    try:
+        return keep(run_id, now())
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", None) or error
+        get_run_logger().warning("the run is not kept as a version: %s", str(said).strip())
+        return None
 
 
 def _tag_run(version: str) -> None:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Annotated
 
 import cyclopts
-import yaml
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
@@ -29,6 +28,7 @@ from flows.graph import named_files
 from flows.results import EVALUATION
 from tasks.entry import run_tool
 from tasks.params import InputError
+from tasks.revisions import Revision
 
 PREFIX = "run-"
 _IDENTITY = {
@@ -119,17 +119,11 @@ def versions(root: Path = Path()) -> list[Version]:
 
 def _told(commit: str, root: Path) -> tuple[str | None, float | None]:
     """Digest of the dataset and mIoU at a commit."""
-    try:
-        lock = yaml.safe_load(_git(root, "show", f"{commit}:dvc.lock")) or {}
-    except subprocess.CalledProcessError:
-        lock = {}
-    outs = [out for stage in lock.get("stages", {}).values() for out in stage.get("outs", [])]
-    dataset = next((out["md5"][:8] for out in outs if out["path"] == "data/dataset"), None)
-    try:
-        miou = json.loads(_git(root, "show", f"{commit}:{EVALUATION.as_posix()}"))["miou"]
-    except subprocess.CalledProcessError:
-        miou = None
-    return dataset, miou
+    there = Revision(commit, commit, root)
+    dataset = there.outs.get("data/dataset") if there.locked_stages else None
+    evaluation = there.text(EVALUATION.as_posix())
+    miou = json.loads(evaluation)["miou"] if evaluation else None
+    return dataset.md5[:8] if dataset else None, miou
 
 
 def find(name: str, root: Path = Path()) -> Version:

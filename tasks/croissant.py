@@ -189,12 +189,8 @@ def _entity(identity: str, label: str) -> Json:
 def _distribution(here: Revision, out: Path) -> Iterator[Json]:
     """Index, class names and shards as file objects; what lies in the shards as file sets."""
     cache = DigestCache(here.root / CACHE_PATH)
-    shards = {
-        path: sorted(
-            pc.unique(parquet.read_table(here.file(path), columns=["shard"])["shard"]).to_pylist()
-        )
-        for path in (SAMPLES, MASKS)
-    }
+    shards = {path: _shards(here.file(path)) for path in (SAMPLES, MASKS)}
+    known = {name: digest for digests in shards.values() for name, digest in digests.items()}
     kinds = {DATASET: "application/x-parquet", CLASSES: "application/json"}
     kinds |= {shard: "application/x-tar" for names in shards.values() for shard in names}
     with progress("digests", len(kinds), "files") as advance:
@@ -207,7 +203,7 @@ def _distribution(here: Revision, out: Path) -> Iterator[Json]:
                 "contentUrl": Path(os.path.relpath(file, out.parent)).as_posix(),
                 "contentSize": f"{file.stat().st_size} B",
                 "encodingFormat": kind,
-                "sha256": cache.file(file),
+                "sha256": known.get(path) or cache.file(file),
             }
             advance(1)
     cache.save()
@@ -221,6 +217,15 @@ def _distribution(here: Revision, out: Path) -> Iterator[Json]:
             "encodingFormat": "image/png",
             "includes": pattern,
         }
+
+
+def _shards(index: Path) -> dict[str, str | None]:
+    """Shard -> its SHA-256 as an index has it, by name; None in those of earlier versions."""
+    names = parquet.read_schema(index).names
+    columns = [name for name in ("shard", "shard_digest") if name in names]
+    pairs = parquet.read_table(index, columns=columns).group_by(columns).aggregate([])
+    rows = sorted(pairs.to_pylist(), key=lambda row: row["shard"])
+    return {row["shard"]: row.get("shard_digest") for row in rows}
 
 
 def _record_sets(classes: list[str], columns: list[str]) -> Iterator[Json]:

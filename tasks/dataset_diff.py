@@ -25,7 +25,10 @@ Row = dict[str, Any]
 
 PARTS = {SAMPLES: ("image",), MASKS: ("label", "reliability")}
 """Index -> what of a sample is compared by its bytes."""
-VERDICT = ("kept", "reason", "split")
+VERDICT = ("kept", "rule", "split")
+"""What a verdict is. Its reason tells the score too, which may move without another verdict."""
+SHOWN = ("prompt_id", "sample_id", "kept", "reason", "split")
+"""What is told of a sample that came, went or changed."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,8 @@ class Samples:
     """The samples of a revision, column by column.
 
     Attributes:
-        table: ``prompt_id``, ``sample_id``, digests and sizes of the files, kept, reason, split.
+        table: ``prompt_id``, ``sample_id``, digests and sizes of the files, kept, rule (where both
+            sides have it), reason, split.
         kept_per_class: class -> kept samples whose prompt names it.
     """
 
@@ -110,7 +114,8 @@ def compare_code(before: Revision, after: Revision) -> list[Row]:
 
 
 def digest_columns(before: Revision, after: Revision) -> dict[str, list[str]]:
-    """Index -> the columns that tell a part's bytes: CRC-32, or sizes where a side has none.
+    """Index -> the columns that are compared: of a part's bytes the CRC-32, or sizes where a side
+    has none; of the verdict the rule, or the reason where a side has no rule.
 
     Raises:
         InputError: an index is not on this machine.
@@ -124,6 +129,8 @@ def digest_columns(before: Revision, after: Revision) -> dict[str, list[str]]:
             else f"{part}_size"
             for part in parts
         ]
+    ruled = all("rule" in parquet.read_schema(one.file(DATASET)).names for one in (before, after))
+    columns[DATASET] = [*VERDICT] if ruled else ["kept", "reason", "split"]
     return columns
 
 
@@ -135,7 +142,8 @@ def read_samples(revision: Revision, digests: dict[str, list[str]]) -> Samples:
     """
     table = _read(revision.file(SAMPLES), ["prompt_id", "sample_id", *digests[SAMPLES]])
     ids = table["sample_id"]
-    for path, columns in ((MASKS, digests[MASKS]), (DATASET, VERDICT)):
+    verdict = dict.fromkeys([*digests[DATASET], "reason"])
+    for path, columns in ((MASKS, digests[MASKS]), (DATASET, [*verdict])):
         beside = _read(revision.file(path), ["sample_id", *columns])
         place = _places(ids, beside["sample_id"])
         for name in columns:
@@ -155,7 +163,7 @@ def compare_samples(
         ``now_kept`` and ``now_rejected``; ``examples``: the first rows of each kind.
     """
     place = _places(after["prompt_id"], before["prompt_id"])
-    kinds = {"image": digests[SAMPLES], "label": digests[MASKS], "verdict": VERDICT}
+    kinds = {"image": digests[SAMPLES], "label": digests[MASKS], "verdict": digests[DATASET]}
     differ = {
         kind: reduce(pc.or_kleene, (_differs(before, after, name, place) for name in columns))
         for kind, columns in kinds.items()
@@ -250,8 +258,7 @@ def _kept_per_class(path: Path) -> dict[str, int]:
 
 
 def _row(table: pa.Table, at: int) -> Row:
-    columns = ["prompt_id", "sample_id", *VERDICT]
-    row: Row = table.select(columns).slice(at, 1).to_pylist()[0]
+    row: Row = table.select(SHOWN).slice(at, 1).to_pylist()[0]
     return row
 
 

@@ -9,6 +9,7 @@ Every image carries its provenance. The formats are in `tasks.exporters`, a modu
 
 import logging
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -37,6 +38,9 @@ FORMATS = {
 }
 Format = Literal["coco", "fiftyone", "hf", "mmseg", "voc", "webdataset"]
 
+MARK = ".unfinished-export"
+"""A file by which what a stopped export left is known as such."""
+
 FLAG = Parameter(negative="")
 SEVERAL = Parameter(consume_multiple=True, negative="")
 
@@ -44,11 +48,17 @@ app = cyclopts.App(name="python -m tasks.export")
 
 
 def check_out(out: Path, overwrite: bool) -> None:
-    """Whether an export may go to ``out``.
+    """Whether an export may go to ``out``, and be written beside it first.
 
     Raises:
         InputError: something is there that must not be replaced.
     """
+    partial = partial_of(out)
+    if partial.exists() and not _is_partial(partial):
+        raise InputError(
+            f"{partial}: is written to first, but was not left by a stopped export; choose another "
+            "folder, or move it away"
+        )
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not overwrite:
@@ -61,6 +71,15 @@ def check_out(out: Path, overwrite: bool) -> None:
             f"{out}: is not replaced, as it is no export: it has no {MANIFEST} of this command; "
             "choose another folder, or remove it yourself"
         )
+
+
+def partial_of(out: Path) -> Path:
+    """Where an export is written until it is whole."""
+    return out.with_name(f"{out.name}.partial")
+
+
+def _is_partial(folder: Path) -> bool:
+    return (folder / MARK).is_file() or _is_export(folder)  # whole, and not renamed yet
 
 
 def _is_export(folder: Path) -> bool:
@@ -77,7 +96,7 @@ def export(name: Format, source: Source, out: Path) -> dict[str, int]:
     Args:
         name: of the format.
         source: what to export.
-        out: is replaced if it is there, see `check_out`.
+        out: is replaced if it is there, as is what a stopped export left; see `check_out`.
 
     Returns:
         The number of samples by split.
@@ -93,19 +112,29 @@ def export(name: Format, source: Source, out: Path) -> dict[str, int]:
             f"--split {' '.join(source.splits)}: no sample of data/dataset is kept in there; "
             "choose another split, or take rejected samples too with --include-rejected"
         )
-    partial = out.with_name(f"{out.name}.partial")
-    if partial.exists():  # of an export that was stopped
+    partial = partial_of(out)
+    if _is_partial(partial):
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
+    (partial / MARK).touch()
     module = FORMATS[name]
     with progress("export", splits.total(), "images") as advance:
         module.write(_told(source.samples(), advance), partial, labels)
     head = hf.card(sorted(splits)) if name == "hf" else None
     facts = manifest(name, source, labels, counts)
     describe(partial, facts, module.OPENING, head, source)
-    if out.exists():
-        shutil.rmtree(out)
-    partial.rename(out)
+    (partial / MARK).unlink()
+    # The old one is moved aside, and removed when the new one is in its place.
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f"{out.name}.old-") as aside:
+        old = Path(aside, out.name)
+        if out.exists():
+            out.rename(old)
+        try:
+            partial.rename(out)
+        except OSError:
+            if old.exists():
+                old.rename(out)
+            raise
     return dict(splits)
 
 

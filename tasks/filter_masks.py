@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import cyclopts
 import numpy as np
@@ -21,7 +20,7 @@ from pyarrow import parquet
 from tasks import records
 from tasks.entry import run_stage
 from tasks.params import FilterMasks, InputError, Params
-from tasks.shards import URI_PREFIX
+from tasks.shards import addresses
 from tasks.verdicts import RULES, Verdicts, judge
 
 log = logging.getLogger(__name__)
@@ -53,15 +52,6 @@ def join(table: pa.Table, key: str, wanted: pa.ChunkedArray, name: str) -> pa.Ta
             " run the stage that wrote it again"
         )
     return table.take(at)
-
-
-def addresses(table: pa.Table, kind: str) -> pa.ChunkedArray:
-    """Shard addresses of a kind of file, as `tasks.shards.Member.uri`; null where there is none."""
-    shards = table["shard"].combine_chunks().dictionary_encode()
-    paths = pa.array([URI_PREFIX + quote(path) for path in shards.dictionary.to_pylist()])
-    offset, size = (table[f"{kind}_{part}"].cast(pa.string()) for part in ("offset", "size"))
-    parts = (paths.take(shards.indices), "?offset=", offset, "&size=", size, "")
-    return pc.binary_join_element_wise(*parts)
 
 
 def decide(

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +20,7 @@ from tasks.progress import Advance, progress
 from tasks.provenance import DATASET, MASKS, PROMPTS, SAMPLES, SCORES
 from tasks.revisions import LOCK, WORKSPACE, Artifact, Revision
 from tasks.shard_checks import Expected, Finding, check_shard
-from tasks.shards import URI_PREFIX
+from tasks.shards import addresses
 
 PARTS = {SAMPLES: ("image", "attention"), MASKS: ("label", "reliability", "uncertainty")}
 """Index -> what lies of a sample in the shards that it names."""
@@ -130,7 +129,7 @@ def check_addresses(tables: dict[str, pa.Table]) -> list[Finding]:
         place = pc.index_in(dataset["sample_id"], value_set=index["sample_id"].combine_chunks())
         for part in parts:
             if part in dataset.column_names and f"{part}_offset" in index.column_names:
-                expected = pc.take(_addresses(index, part), place)
+                expected = pc.take(addresses(index, part), place)
                 differs = pc.fill_null(pc.not_equal(dataset[part], expected), False)
                 wrong = dataset["sample_id"].filter(differs)
                 findings += _about(DATASET, wrong, f"have another {part} address than in {path}")
@@ -182,8 +181,8 @@ def check_lock(here: Revision, digests: dict[Path, str], known: set[str]) -> Ite
                 out.path, None, f"is missing; {LOCK} names it: `dvc checkout` or `dvc repro`"
             )
         elif place.is_file():
-            if digests[place] != out.md5 and out.path not in known:
-                yield Finding(out.path, None, _differs(out.md5, digests[place]))
+            if digests[place] != out.md5:
+                yield from _differing(here, out, out.path, out.md5, digests[place], known)
         else:
             yield from _check_folder(here, out, digests, known)
 
@@ -199,17 +198,38 @@ def _check_folder(
     told = any(out.holds(path) for path in known)
     for name in sorted(listed.keys() | found.keys()) if listed else ():
         path = f"{out.path}/{name}"
-        if listed.get(name) == found.get(name) or path in known:
+        if listed.get(name) == found.get(name):
             continue
         told = True
-        if name not in found:
+        if name in found and name in listed:
+            yield from _differing(here, out, path, listed[name], found[name], known)
+        elif path in known:
+            continue
+        elif name not in found:
             yield Finding(path, None, f"is missing; {LOCK} counts on it")
-        elif name not in listed:
-            yield Finding(path, None, f"is no part of {out.path} in {LOCK}")
         else:
-            yield Finding(path, None, _differs(listed[name], found[name]))
+            yield Finding(path, None, f"is no part of {out.path} in {LOCK}")
     if not told:
         yield Finding(out.path, None, _differs(out.md5, folder_md5(found)))
+
+
+def _differing(
+    here: Revision, out: Artifact, path: str, expected: str, found: str, known: set[str]
+) -> Iterator[Finding]:
+    """Of a file with other bytes than ``dvc.lock`` holds: what is wrong, unless that is known, and
+    whether the cache can mend it. A file may be a hard link to it, and is then damaged with it.
+    """
+    kept = here.cached(expected)
+    if kept.is_file() and file_md5(kept) != expected:
+        # DVC takes its cache's word for it: with the object there, it would restore the damage.
+        yield Finding(
+            path,
+            None,
+            f"is damaged, and DVC's cache holds the same damage: `rm -f {kept}`, then "
+            f"`dvc repro {here.maker[out.path]}`",
+        )
+    elif path not in known:
+        yield Finding(path, None, _differs(expected, found))
 
 
 def _differs(expected: str, found: str) -> str:
@@ -225,7 +245,10 @@ def _map_shards(
     """Each shard with what `tasks.shard_checks.check_shard` says of it."""
 
     def one(shard: str) -> tuple[list[Finding], str | None]:
-        return check_shard(root / shard, shard, expected_members(*shards[shard]))
+        index, rows = shards[shard]
+        said = rows["shard_digest"].to_pylist() if "shard_digest" in rows.column_names else []
+        digests = dict.fromkeys(digest for digest in said if digest)
+        return check_shard(root / shard, shard, expected_members(index, rows), digests)
 
     with ThreadPoolExecutor(_WORKERS) as pool:
         for shard, result in zip(shards, pool.map(one, shards), strict=True):
@@ -249,20 +272,6 @@ def _kib(size: int) -> int:
 
 def _missing(values: pa.ChunkedArray, among: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.invert(pc.is_in(values, value_set=among.combine_chunks()))
-
-
-def _addresses(index: pa.Table, part: str) -> pa.ChunkedArray:
-    """Shard addresses (`tasks.shards.Member.uri`) of a part, null where a row has none."""
-    shards = index["shard"].combine_chunks().dictionary_encode()
-    names = pa.array([URI_PREFIX + quote(name) for name in shards.dictionary.to_pylist()])
-    return pc.binary_join_element_wise(
-        names.take(shards.indices),
-        "?offset=",
-        index[f"{part}_offset"].combine_chunks().cast(pa.string()),
-        "&size=",
-        index[f"{part}_size"].combine_chunks().cast(pa.string()),
-        "",
-    )
 
 
 def _about(path: str, ids: Iterable[pa.StringScalar], fault: str) -> list[Finding]:

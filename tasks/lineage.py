@@ -12,6 +12,7 @@ All of it is read from the manifests, ``dvc.lock``, DVC's cache, git and the flo
 
 import json
 import logging
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -154,9 +155,18 @@ def openlineage(
 
 def _show(found: Any, view: RenderableType, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(found, indent=2, ensure_ascii=False))
+        print(json.dumps(_finite(found), indent=2, ensure_ascii=False, allow_nan=False))
     else:
         Console(highlight=False).print(view)
+
+
+def _finite(value: Any) -> Any:
+    """The same without NaN and infinity, which JSON has no word for: they become null."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 if __name__ == "__main__":

@@ -12,17 +12,11 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from tasks.plain_text import plain
+
 Row = dict[str, Any]
 
 CLASS_STYLES = ("bold cyan", "bold magenta", "bold yellow", "bold green")
-
-
-def plain(text: Any) -> str:
-    """One line of printable characters: line breaks and control characters as escapes."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
-        for letter in str(text)
-    )
 
 
 def marked(text: str, classes: Iterable[Row]) -> Text:
@@ -71,6 +65,7 @@ def explanation(sample: Row) -> Group:
                 ("negative prompt", prompt["negative_prompt"] or "(none)"),
                 ("sentence", _sentence(prompt)),
                 ("seed", prompt["seed"]),
+                ("batch size", sample["batch_size"]),
                 (
                     "base model",
                     f"{model['path']}, SHA-256 {model['digest'] or 'not known any more'}",
@@ -287,9 +282,10 @@ def _origin(sample: Row) -> Table:
 
 def _run(run: Row) -> str:
     seconds = f" in {run['seconds']:.0f} s" if run["seconds"] is not None else ""
+    kept = f", kept as {run['version']}" if run["version"] else ""
     return (
         f"{run['outcome'] or 'found'}{seconds} by Prefect run {run['run_id']}, started "
-        f"{run['started']} on {run['host']}, code {run['revision']}"
+        f"{run['started']} on {run['host']}, code {run['revision']}{kept}"
     )
 
 

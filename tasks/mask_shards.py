@@ -95,7 +95,8 @@ class MaskJob:
             raise InputError(
                 f"{self.source}: is damaged, its SHA-256 is not that of data/samples/index.parquet;"
                 " remove data/samples and run sample_images again: it takes the whole shards from "
-                "the work store"
+                "the work store. If the damage comes back, DVC's cache holds it too: "
+                "`python -m tasks.lineage check` says what to remove"
             )
         return data
 

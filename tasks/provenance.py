@@ -11,7 +11,6 @@ from typing import Any
 
 import yaml
 
-from tasks.image_provenance import Provenance
 from tasks.params import InputError
 from tasks.presets import differences
 from tasks.revisions import PARAMS, WORKSPACE, Revision, recorded_at
@@ -28,10 +27,10 @@ STAGES = {
     "expand_prompts": PROMPTS,
     "sample_images": "data/samples",
     "extract_masks": "data/masks",
+    "score_masks": "data/scores",
     "filter_masks": "data/dataset",
 }
 """The stages that a sample passes, and what each leaves of it."""
-SECTIONS = ("sample_images", "extract_masks", "filter_masks")
 _SAMPLE_PARTS = ("image", "attention")
 _MASK_PARTS = ("label", "reliability", "uncertainty")
 _NO_SCORES = ("sample_id", "prompt_id", "classes")
@@ -68,11 +67,12 @@ def explain(prefix: str, root: Path = Path()) -> Row:
         prefix: its id, or a beginning that no other has.
 
     Returns:
-        ``sample_id``, ``prompt``, ``model``, ``adapter``, ``parameters`` (by stage),
-        ``parameters_changed`` (keys whose value in params.yaml is another now), ``files`` (image,
-        attention, label, reliability, uncertainty: shard, offset, size, SHA-256 and whether the
-        bytes are those that were written), ``scores``, ``classes`` (scores by class), ``verdict``,
-        ``revision`` (git commit, None = uncommitted) and ``runs`` (by stage), ``notes``.
+        ``sample_id``, ``prompt``, ``batch_size`` (None where nobody kept it), ``model``,
+        ``adapter``, ``parameters`` (by stage), ``parameters_changed`` (keys whose value in
+        params.yaml is another now), ``files`` (image, attention, label, reliability, uncertainty:
+        shard, offset, size, SHA-256 and whether the bytes are those that were written), ``scores``,
+        ``classes`` (scores by class), ``verdict``, ``revision`` (git commit, None = uncommitted)
+        and ``runs`` (by stage), ``notes``.
 
     Raises:
         InputError: there is no such sample, or a manifest is missing.
@@ -94,13 +94,21 @@ def explain(prefix: str, root: Path = Path()) -> Row:
         notes.append(
             "no dvc.lock: the stages ran without DVC, so their parameters are not recorded"
         )
+    batch_size = sample.get("batch_size")
+    wanted = here.section("sample_images").get("batch_size") if known else None
+    if None not in (batch_size, wanted) and batch_size != wanted:
+        notes.append(
+            f"it was sampled in a batch of {batch_size}, not {wanted}, as the device's memory ran "
+            "out: its pixels may differ by rounding from those of another run"
+        )
     classes = scores.get("classes") or mask.get("classes") or verdict.get("classes") or []
     return {
         "sample_id": sample_id,
         "prompt": prompt,
+        "batch_size": batch_size,
         "model": base_model(here),
         "adapter": adapter_of(here),
-        "parameters": {name: here.section(name) for name in SECTIONS} if known else {},
+        "parameters": {name: here.section(name) for name in STAGES} if known else {},
         "parameters_changed": parameters_changed(here) if known else [],
         "files": {
             **{part: file_record(sample, part, root) for part in _SAMPLE_PARTS},
@@ -117,19 +125,6 @@ def explain(prefix: str, root: Path = Path()) -> Row:
         "runs": runs_of(here) if known else {},
         "notes": notes + (_drift(here) if known else []),
     }
-
-
-def stamp_of(sample: Row) -> Provenance:
-    """What goes into a picture of what `explain` returns (`tasks.image_provenance`)."""
-    adapter = sample["adapter"]
-    return Provenance(
-        sample["sample_id"],
-        sample["prompt"]["text"],
-        sample["prompt"]["seed"],
-        sample["model"]["path"] or "",
-        sample["model"]["digest"] or "",
-        f"{adapter['digest']} at {adapter['scale']}" if adapter else None,
-    )
 
 
 def file_record(row: Row, part: str, root: Path) -> Row:

@@ -233,10 +233,15 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def stream_rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of a manifest as they are asked for, never holding more than ``ROW_GROUP``."""
-    with parquet.ParquetFile(path) as file:
-        for part in file.iter_batches(ROW_GROUP, columns=columns):
+def stream_rows(
+    path: Path, columns: list[str] | None = None, size: int = ROW_GROUP
+) -> Iterator[dict[str, Any]]:
+    """The rows of a manifest as they are asked for, ``size`` at a time.
+
+    With pre_buffer, as is the default, the whole file would be held.
+    """
+    with parquet.ParquetFile(path, pre_buffer=False) as file:
+        for part in file.iter_batches(size, columns=columns):
             yield from part.to_pylist()
 
 

@@ -11,8 +11,14 @@ from tasks.params import Params
 
 Row = dict[str, Any]
 
-SAMPLE_SECTIONS = ("sample_images", "extract_masks", "score_masks", "filter_masks")
-"""The parameters that made a sample, its mask and its verdict."""
+SAMPLE_SECTIONS = (
+    "expand_prompts",
+    "sample_images",
+    "extract_masks",
+    "score_masks",
+    "filter_masks",
+)
+"""The parameters that made a sample, its mask and its verdict: of `tasks.provenance.STAGES`."""
 
 
 def attention_in_words(params: Params) -> str:

@@ -29,8 +29,10 @@ _LISTED = {"sample_id", "text", "classes", "kept", "reason", "rule", "split"}
 """Columns that the parts of the table hold; the other ones tell the lineage."""
 _MEMBERS = {"image", "attention", "label", "reliability", "uncertainty"}
 """Columns of the dataset that are shard addresses, where there is one."""
-_PLACES = ("shard", "_offset", "_size")
-"""How columns of the samples' table end that say the same."""
+_PLACES = {"shard", "shard_digest"} | {
+    f"{part}_{what}" for part in _MEMBERS for what in ("offset", "size", "crc32")
+}
+"""Columns of the samples' table that say the same, or are for machines."""
 _NO_SCORES = {"value", "bound", "hash"}
 """Numbers that order nothing: a verdict's are scores of different kinds."""
 
@@ -128,9 +130,7 @@ def read_samples(root: Path = Path()) -> Samples:
         sources.append((scores, "sample_id"))
     others = []
     for path, key in sources:
-        columns = [
-            name for name in parquet.read_schema(root / path).names if not name.endswith(_PLACES)
-        ]
+        columns = [name for name in parquet.read_schema(root / path).names if name not in _PLACES]
         table = parquet.read_table(root / path, columns=columns)
         keys = dataset.column(key)
         indices = pc.index_in(keys, value_set=table.column(key)).combine_chunks()

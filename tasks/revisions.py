@@ -144,7 +144,7 @@ class Revision:
         dep = next((one for one in self.deps_of(stage) if one.path == path), None)
         if dep is None:
             return None
-        for file in (self.root / path, self._cached(dep.md5)):
+        for file in (self.root / path, self.cached(dep.md5)):
             if file.is_file() and file_md5(file) == dep.md5:
                 return json.loads(file.read_text(encoding="utf-8"))
         return None
@@ -177,18 +177,19 @@ class Revision:
         if out is None:
             return None
         md5 = out.md5 if out.path == path else self.members(out).get(path[len(out.path) + 1 :])
-        found = self._cached(md5) if md5 else None
+        found = self.cached(md5) if md5 else None
         return found if found and found.exists() else None
 
     def members(self, out: Artifact) -> dict[str, str]:
         """Name in a folder -> MD5, from the list in DVC's cache; empty where it is not there."""
-        found = self._cached(out.md5)
+        found = self.cached(out.md5)
         if not found.exists():
             return {}
         entries = json.loads(found.read_text(encoding="utf-8"))
         return {entry["relpath"]: entry["md5"] for entry in entries}
 
-    def _cached(self, md5: str) -> Path:
+    def cached(self, md5: str) -> Path:
+        """Where DVC's cache keeps the contents of this MD5, if it does."""
         return cache_folder(self.root) / "files/md5" / md5[:2] / md5[2:]
 
 

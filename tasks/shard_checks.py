@@ -7,7 +7,7 @@ import hashlib
 import mmap
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +48,7 @@ class Expected:
 
 
 def check_shard(
-    file: Path, path: str, members: Sequence[Expected]
+    file: Path, path: str, members: Sequence[Expected], digests: Collection[str] = ()
 ) -> tuple[list[Finding], str | None]:
     """Compare a shard with its rows.
 
@@ -56,6 +56,7 @@ def check_shard(
         file: the shard.
         path: as the index names it.
         members: all that the index names in it.
+        digests: what its rows call the shard's SHA-256; none in indexes of earlier versions.
 
     Returns:
         What is wrong, and the file's MD5, None where there is no file.
@@ -72,6 +73,10 @@ def check_shard(
     ):
         digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
         found = [Finding(path, *fault) for fault in _faults(data, members)]
+        if digests and not found:
+            sha256 = hashlib.sha256(data).hexdigest()
+            wrong = [digest for digest in digests if digest != sha256]
+            found = [Finding(path, None, _other_digest(sha256, digest)) for digest in wrong]
     return found, digest
 
 
@@ -106,6 +111,10 @@ def _faults(data: memoryview, members: Sequence[Expected]) -> Iterator[tuple[str
         yield before, f"bytes {at} to {len(data)}: the index names no member there"
     elif len(rest) < 2 * _BLOCK or len(data) % tarfile.RECORDSIZE:
         yield None, f"ends at byte {len(data)} without tar's end: it was cut short"
+
+
+def _other_digest(found: str, said: str) -> str:
+    return f"has the SHA-256 {found}, and its index says {said}"
 
 
 def _header_fault(header: bytes, one: Expected) -> str | None:

@@ -18,6 +18,9 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote, unquote
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 URI_PREFIX = "shard://"
 _URI = re.compile(rf"{URI_PREFIX}([^?#]+)\?offset=(\d+)&size=(\d+)")
 
@@ -81,6 +84,16 @@ def parse_uri(uri: str) -> Member:
     if not parts:
         raise ValueError(f"not a shard address: {uri!r}; expected {URI_PREFIX}PATH?offset=N&size=N")
     return Member(unquote(parts[1]), int(parts[2]), int(parts[3]))
+
+
+def addresses(index: pa.Table, part: str) -> pa.ChunkedArray:
+    """A column of `Member.uri` from an index's ``shard``, ``<part>_offset`` and ``<part>_size``;
+    null where a row has none."""
+    shards = index["shard"].combine_chunks().dictionary_encode()
+    paths = pa.array([URI_PREFIX + quote(path) for path in shards.dictionary.to_pylist()])
+    offset, size = (index[f"{part}_{name}"].cast(pa.string()) for name in ("offset", "size"))
+    parts = (paths.take(shards.indices), "?offset=", offset, "&size=", size, "")
+    return pc.binary_join_element_wise(*parts)
 
 
 def write_shard(path: Path, members: Iterable[tuple[str, bytes]]) -> list[Member]:

@@ -28,6 +28,7 @@ from rich.text import Text
 
 from tasks.entry import run_tool
 from tasks.params import InputError
+from tasks.plain_text import plain
 from tasks.progress import progress
 from tasks.validators.findings import Classes, Entry, Finding, Outcome, Tree
 from tasks.validators.layouts import Format, detect, given_classes, read_tree
@@ -114,24 +115,19 @@ def show(report: Report, console: Console) -> None:
     """Print the findings, a line each, and the histogram."""
     for one in report.findings:
         line = f"{one.file}: {one.rule}: {one.found}; {one.remedy}"
-        console.print(Text(printable(line)), soft_wrap=True)
+        console.print(Text(plain(line)), soft_wrap=True)
     table = Table(title=f"{report.images} images, {report.form}", title_justify="left")
     for title in ("label", "class", "pixels", "share", "images"):
         table.add_column(title, justify="left" if title == "class" else "right")
     for row in report.histogram():
         cells = (row["label"], row["class"], row["pixels"], f"{row['share']:.2%}", row["images"])
-        table.add_row(*(Text(printable(str(cell))) for cell in cells))
+        table.add_row(*(Text(plain(cell)) for cell in cells))
     console.print(table)
     if not report.classes.names:
         console.print("Label values were not compared with classes: none are named; give --classes")
     counts = Counter(one.rule for one in report.findings)
     told = ", ".join(f"{count} {rule}" for rule, count in sorted(counts.items()))
     console.print(f"{len(report.findings)} findings: {told}" if told else "No findings")
-
-
-def printable(text: str) -> str:
-    """Text from somebody's file with what would move a terminal's cursor escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def as_json(report: Report) -> str:

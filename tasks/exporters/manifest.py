@@ -60,7 +60,10 @@ def readme(facts: dict[str, Any], opening: str, head: dict[str, Any] | None) -> 
     parts = ["---\n" + yaml.safe_dump(head, sort_keys=False) + "---\n"] if head else []
     origin = facts["origin"]
     splits = ", ".join(f"{count} {split}" for split, count in facts["samples"].items())
-    made = f"base model {_text(origin['model'])} (`{origin['model_digest']}`)"
+    digest = (
+        f"`{origin['model_digest']}`" if origin["model_digest"] else "digest not known any more"
+    )
+    made = f"base model {_text(origin['model'])} ({digest})"
     if origin["adapter"]:
         made += f", adapter `{_text(origin['adapter'])}`"
     revision = f"`{origin['revision']}`" if origin["revision"] else "none that is committed"

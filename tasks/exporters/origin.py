@@ -1,29 +1,29 @@
 """Where a dataset comes from: parameters, model and DVC revision, as an export records them.
 
-The parameters are those in ``dvc.lock`` that the dataset was made with, provided that the lock is
-of this very dataset, else those of ``params.yaml``. No clock and no host: an export of the same
-dataset at the same revision says the same.
+They are those in ``dvc.lock`` that its samples were made with (`tasks.provenance`), provided that
+the lock is of this very dataset, else what ``params.yaml`` and the records say now. No clock and no
+host: an export of the same dataset at the same revision says the same.
 """
 
 import hashlib
 import json
-import subprocess
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from tasks.checksums import file_md5, folder_md5
 from tasks.digests import files_below
 from tasks.params import InputError, load_params
+from tasks.provenance import STAGES, adapter_of, base_model
 from tasks.records import read_json
+from tasks.revisions import LOCK, PARAMS, WORKSPACE, Revision, recorded_at
 
 DATASET = "data/dataset"
-LOCK = "dvc.lock"
 INPUTS = (
     f"{DATASET}/index.parquet",
     f"{DATASET}/classes.json",
     "data/inputs/model.json",
+    "data/masks/index.parquet",
     "data/samples/index.parquet",
 )
 
@@ -36,9 +36,11 @@ class Origin:
         dataset_md5: of ``data/dataset``, as DVC names it.
         parameters_digest: SHA-256 of the parameters as canonical JSON.
         parameters_from: ``dvc.lock``, or ``params.yaml`` where the lock is not of this dataset.
-        revision: the git commit whose ``dvc.lock`` is of this dataset; None if none is checked out.
+        revision: the first git commit whose ``dvc.lock`` holds the dataset and all that it was
+            made from; None if none does.
         model: path or id of the base model.
-        model_digest: its SHA-256.
+        model_digest: its SHA-256; None where preflight has looked at another model since and
+            nothing keeps the record of this one.
         adapter: digest and scale of the LoRA; None without one.
     """
 
@@ -47,7 +49,7 @@ class Origin:
     parameters_from: str
     revision: str | None
     model: str
-    model_digest: str
+    model_digest: str | None
     adapter: str | None
 
     def describe(self) -> dict[str, Any]:
@@ -59,82 +61,51 @@ def read_origin(root: Path) -> Origin:
     """The origin of ``data/dataset``.
 
     Raises:
-        InputError: there is no dataset, or ``params.yaml`` is needed and bad.
+        InputError: there is no dataset, ``dvc.lock`` is damaged, or ``params.yaml`` is needed and
+            bad.
     """
     missing = [path for path in INPUTS if not (root / path).is_file()]
     if missing:
         raise InputError(f"no dataset to export: {', '.join(missing)} missing; run `dvc repro`")
-    md5 = directory_md5(root / DATASET)
-    locked = _locked(root, md5)
-    if locked is not None:
-        parameters, source = locked, LOCK
-    else:
-        whole = load_params(root / "params.yaml", lists=root).model_dump(mode="json")
-        parameters, source = whole, "params.yaml"
-    text = json.dumps(parameters, sort_keys=True, ensure_ascii=False)
-    adapter_file = root / "models/lora/adapter.json"
-    adapter = read_json(adapter_file)["digest"] if adapter_file.is_file() else None
+    folder = root / DATASET
+    md5 = folder_md5(
+        {path.relative_to(folder).as_posix(): file_md5(path) for path in files_below(folder)}
+    )
+    here = Revision(WORKSPACE, None, root)
+    if here.locked_stages and DATASET in here.outs and here.outs[DATASET].md5 == md5:
+        return _locked(here, md5)
+    params = load_params(root / PARAMS, lists=root)
+    record = root / "models/lora/adapter.json"
+    digest = read_json(record)["digest"] if record.is_file() else None
     return Origin(
         dataset_md5=md5,
-        parameters_digest=hashlib.sha256(text.encode()).hexdigest(),
-        parameters_from=source,
-        revision=_revision(root) if locked is not None else None,
-        model=str(_value(parameters, "sample_images.model")),
+        parameters_digest=_digest(params.model_dump(mode="json")),
+        parameters_from=PARAMS,
+        revision=None,
+        model=str(params.sample_images.model),
         model_digest=read_json(root / "data/inputs/model.json")["digest"],
-        adapter=f"{adapter} at {_value(parameters, 'adapt_lora.scale')}" if adapter else None,
+        adapter=f"{digest} at {params.adapt_lora.scale}" if digest else None,
     )
 
 
-def directory_md5(folder: Path) -> str:
-    """The name that DVC gives a folder's contents: the MD5 of its list of names and MD5s."""
-    listed = []
-    for path in files_below(folder):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "md5").hexdigest()
-        listed.append({"md5": digest, "relpath": path.relative_to(folder).as_posix()})
-    return hashlib.md5(json.dumps(listed, sort_keys=True).encode()).hexdigest() + ".dir"
+def _locked(here: Revision, md5: str) -> Origin:
+    """The origin of a dataset that ``dvc.lock`` is of: what its stages ran with, whatever ran
+    since."""
+    made = {stage: here.params(stage) for stage in STAGES if stage in here.locked_stages}
+    model, adapter = base_model(here), adapter_of(here)
+    commit = recorded_at(here, list(STAGES.values()))
+    return Origin(
+        dataset_md5=md5,
+        parameters_digest=_digest(made),
+        parameters_from=LOCK,
+        revision=commit["commit"] if commit else None,
+        model=str(model["path"]),
+        model_digest=model["digest"],
+        adapter=f"{adapter['digest']} at {adapter['scale']}" if adapter else None,
+    )
 
 
-def _locked(root: Path, md5: str) -> dict[str, Any] | None:
-    """All parameters that a dataset depends on by ``dvc.lock``; None if it is of another one."""
-    try:
-        lock = yaml.safe_load((root / LOCK).read_text(encoding="utf-8"))
-        stages = lock["stages"]
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError):
-        return None
-    makers = {out["path"]: stage for stage in stages.values() for out in stage.get("outs", [])}
-    outs = makers.get(DATASET, {}).get("outs", [])
-    if not any(out["path"] == DATASET and out.get("md5") == md5 for out in outs):
-        return None
-    parameters: dict[str, Any] = {}
-    todo, seen = [DATASET], set()
-    while todo:
-        path = todo.pop()
-        stage = makers.get(path)
-        if stage is None or path in seen:
-            continue
-        seen.add(path)
-        parameters |= stage.get("params", {}).get("params.yaml", {})
-        todo += [dep["path"] for dep in stage.get("deps", [])]
-    return parameters
-
-
-def _value(parameters: dict[str, Any], key: str) -> Any:
-    """A dotted key, whether the parameters hold it or its section."""
-    section, _, name = key.partition(".")
-    return parameters[key] if key in parameters else parameters[section][name]
-
-
-def _revision(root: Path) -> str | None:
-    """The commit that is checked out, if ``dvc.lock`` is as it says."""
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
-        except OSError:
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    tracked = git("ls-files", "--error-unmatch", LOCK) is not None
-    unchanged = git("diff", "--quiet", "HEAD", "--", LOCK) is not None
-    return git("rev-parse", "HEAD") if tracked and unchanged else None
+def _digest(parameters: dict[str, Any]) -> str:
+    """SHA-256 of parameters as canonical JSON."""
+    text = json.dumps(parameters, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -5,11 +5,12 @@ number of samples.
 """
 
 import io
+import zlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pyarrow as pa
 from PIL import Image
@@ -19,7 +20,7 @@ from tasks.exporters.origin import Origin
 from tasks.image_provenance import Provenance, stamp_jpeg, stamp_png
 from tasks.label_maps import BACKGROUND, ignore_value, label_dtype
 from tasks.params import BACKGROUND_NAME, InputError
-from tasks.records import read_json, slug
+from tasks.records import read_json, slug, stream_rows
 from tasks.shards import parse_uri
 
 Row = dict[str, Any]
@@ -65,7 +66,7 @@ class Sample:
     Attributes:
         name: of its files, without suffix: letters, digits and hyphens.
         split: train, val or rejected.
-        row: of the dataset's index, with its ``seed``.
+        row: of the dataset's index, with its ``seed``, see `joined_rows`.
         image: a PNG or JPEG file with its provenance inside.
         suffix: of the image, ``.png`` or ``.jpg``.
         label: a PNG as in the shards, see `tasks.label_maps`.
@@ -121,7 +122,7 @@ class Source:
         """How many samples are exported: by split, and by the classes that they were made for."""
         splits: Counter[str] = Counter()
         classes: Counter[str] = Counter()
-        for row in read_in_parts(self.index, ["kept", "split", "classes"]):
+        for row in stream_rows(self.index, ["kept", "split", "classes"], ROWS):
             split = self.split_of(row)
             if split is not None:
                 splits[split] += 1
@@ -132,9 +133,9 @@ class Source:
         """The samples in the order of the index.
 
         Raises:
-            InputError: a map is missing, or the tables do not belong together.
+            InputError: a map is missing, a file is damaged, or the tables do not belong together.
         """
-        for row in with_seeds(self.root):
+        for row in joined_rows(self.root):
             split = self.split_of(row)
             if split is not None:
                 yield self._sample(row, split)
@@ -167,7 +168,13 @@ class Source:
                 "extract_masks.response_scalings and run `dvc repro`"
             )
         member = parse_uri(row[kind])
-        return replace(member, path=str(self.root / member.path)).read()
+        data = member.below(self.root).read()
+        if row.get(f"{kind}_crc32") not in (None, zlib.crc32(data)):
+            raise InputError(
+                f"{member.path}: the {kind} of sample {row['sample_id']} is damaged, its CRC-32 is "
+                "not that of the index; `python -m tasks.lineage check` says more"
+            )
+        return data
 
     def write_rows(self, path: Path) -> None:
         """Write all rows of the dataset with their verdicts, and where the exported ones went.
@@ -181,7 +188,7 @@ class Source:
         written = pa.schema([*kept, *own])
         part: list[Row] = []
         with parquet.ParquetWriter(path, written, compression="zstd") as writer:
-            for row in with_seeds(self.root):
+            for row in joined_rows(self.root):
                 split = self.split_of(row)
                 part.append(row | {"exported": split, "file": split and slug(row["sample_id"])})
                 if len(part) == ROWS:
@@ -190,28 +197,31 @@ class Source:
             writer.write_table(pa.Table.from_pylist(part, schema=written))
 
 
-def read_in_parts(path: Path, columns: list[str] | None = None) -> Iterator[Row]:
-    """Rows of a parquet file, `ROWS` at a time; with pre_buffer the whole file would be held."""
-    with parquet.ParquetFile(path, pre_buffer=False) as file:
-        for batch in file.iter_batches(ROWS, columns=columns):
-            yield from batch.to_pylist()
-
-
-def with_seeds(root: Path) -> Iterator[Row]:
-    """The rows of the dataset, each with its seed; both tables have the samples in one order.
+def joined_rows(root: Path) -> Iterator[Row]:
+    """The rows of the dataset, each with its seed and the CRC-32 of its files, null or missing
+    where nobody kept it. The tables have the samples in one order.
 
     Raises:
         InputError: they have not.
     """
-    samples = read_in_parts(root / "data/samples/index.parquet", ["sample_id", "seed"])
-    for row in read_in_parts(root / "data/dataset/index.parquet"):
-        sample = next(samples, None)
-        if sample is None or sample["sample_id"] != row["sample_id"]:
-            raise InputError(
-                f"data/dataset: row {row['sample_id']} does not stand in its place in "
-                "data/samples; the dataset was made from other samples, run filter_masks again"
-            )
-        yield row | {"seed": sample["seed"]}
+    beside = {
+        "data/samples": ["sample_id", "seed", "image_crc32"],
+        "data/masks": ["sample_id", *(f"{kind}_crc32" for kind in get_args(Map))],
+    }
+    others = {
+        folder: stream_rows(root / folder / "index.parquet", columns, ROWS)
+        for folder, columns in beside.items()
+    }
+    for row in stream_rows(root / "data/dataset/index.parquet", size=ROWS):
+        for folder, rows in others.items():
+            other = next(rows, None)
+            if other is None or other["sample_id"] != row["sample_id"]:
+                raise InputError(
+                    f"data/dataset: row {row['sample_id']} does not stand in its place in "
+                    f"{folder}; the dataset was made from other samples, run filter_masks again"
+                )
+            row |= other
+        yield row
 
 
 def as_jpeg(image: bytes) -> bytes:

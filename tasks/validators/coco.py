@@ -22,11 +22,13 @@ from tasks.validators.findings import (
     is_inside,
     lonely,
 )
-from tasks.validators.pairs import check_image
+from tasks.validators.pairs import check_image, check_map
 from tasks.validators.run_lengths import area
 
 MOST_BYTES = 2**32
 PARTS = ("images", "annotations", "categories")
+MAPS = ("reliability", "uncertainty")
+"""Folders of grey maps in our exports, each with the images' folders in it."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class Annotated:
         size: (width, height) that the annotation file says.
         annotations: as they stand in the file.
         may_be_empty: see `tasks.validators.pairs.Pair`.
+        maps: the grey maps of the image.
     """
 
     image: Blob
@@ -54,11 +57,14 @@ class Annotated:
     size: tuple[Any, Any]
     annotations: list[Any]
     may_be_empty: bool
+    maps: tuple[Blob, ...]
 
     def check(self, classes: Classes) -> Outcome:
         """See `tasks.validators.findings.Entry.check`."""
         outcome = Outcome(images=1)
         size = check_image(self.image, outcome.findings)
+        for one in self.maps:
+            check_map(one, size, outcome.findings)
         if size is None:
             return outcome
         if size != self.size:
@@ -202,9 +208,13 @@ def _entries(
 
 
 def _image_root(tree: Path, path: Path, images: list[Any]) -> Path:
-    """The folder that file names are relative to: of those there are, where the first one lies."""
+    """The folder that file names are relative to: of those there are, where the first one lies.
+
+    None outside the tree: a file ``instances_...json`` would name its parent.
+    """
     split = path.stem.rpartition("_")[2]
-    candidates = [tree / split, tree / "images" / split, tree / "images", tree / "data", tree]
+    named = [tree / split, tree / "images" / split] if is_inside(split) else []
+    candidates = [*named, tree / "images", tree / "data", tree]
     names = [one.get("file_name") for one in images if isinstance(one, dict)]
     first = next((name for name in names if isinstance(name, str) and is_inside(name)), "")
     for folder in candidates:
@@ -221,6 +231,7 @@ def _file(
     listed: set[str],
 ) -> Iterator[Entry | Finding]:
     shown = path.relative_to(tree).as_posix()
+    folders = [folder for kind in MAPS if (folder := tree / kind / root.relative_to(tree)).is_dir()]
     of_image: dict[Any, list[Any]] = {}
     ids: set[Any] = set()
     for image in content["images"]:
@@ -256,10 +267,14 @@ def _file(
             yield lonely(place, f"no file {where}", "add it, or remove its entry")
             continue
         blob = Blob(file.relative_to(tree).as_posix(), file)
+        maps = tuple(
+            Blob(path.relative_to(tree).as_posix(), path)
+            for path in ((folder / name).with_suffix(".png") for folder in folders)
+        )
         size = image.get("width"), image.get("height")
         rejected = path.stem.endswith("rejected")
         annotations = of_image.pop(image["id"], [])
-        yield Annotated(blob, place, size, annotations, rejected)
+        yield Annotated(blob, place, size, annotations, rejected, maps)
 
 
 def _number(value: Any) -> bool:

@@ -56,7 +56,7 @@ class Pair:
                 )
             )
         for one in self.maps:
-            self._check_map(one, size, outcome.findings)
+            check_map(one, size, outcome.findings)
         return outcome
 
     def _check_label(self, classes: Classes, outcome: Outcome) -> tuple[int, int] | None:
@@ -116,26 +116,6 @@ class Pair:
                 )
             )
 
-    def _check_map(self, blob: Blob, size: tuple[int, int] | None, findings: list[Finding]) -> None:
-        try:
-            with blob.open() as opened:
-                opened.load()
-                mode, found = opened.mode, opened.size
-        except UNREADABLE as error:
-            findings.append(unreadable(blob.name, error))
-            return
-        if mode != "L":
-            findings.append(Finding(blob.name, "mode", f"map of mode {mode}", "save 8-bit grey"))
-        if size and found != size:
-            findings.append(
-                Finding(
-                    blob.name,
-                    "size",
-                    f"{_by(found)}, and its image is {_by(size)}",
-                    "make both of one size",
-                )
-            )
-
 
 def check_image(image: Blob, findings: list[Finding]) -> tuple[int, int] | None:
     """Decode an image; its (width, height), or None if that fails."""
@@ -151,6 +131,28 @@ def check_image(image: Blob, findings: list[Finding]) -> tuple[int, int] | None:
             Finding(image.name, "mode", f"image of mode {mode}", "convert it to 8-bit RGB")
         )
     return size
+
+
+def check_map(blob: Blob, size: tuple[int, int] | None, findings: list[Finding]) -> None:
+    """Decode a grey map, and compare it with its image's (width, height), where that is known."""
+    try:
+        with blob.open() as opened:
+            opened.load()
+            mode, found = opened.mode, opened.size
+    except UNREADABLE as error:
+        findings.append(unreadable(blob.name, error))
+        return
+    if mode != "L":
+        findings.append(Finding(blob.name, "mode", f"map of mode {mode}", "save 8-bit grey"))
+    if size and found != size:
+        findings.append(
+            Finding(
+                blob.name,
+                "size",
+                f"{_by(found)}, and its image is {_by(size)}",
+                "make both of one size",
+            )
+        )
 
 
 def count_values(values: np.ndarray) -> tuple[list[int], list[int]]:

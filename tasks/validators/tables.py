@@ -103,4 +103,5 @@ def _rows(file: parquet.ParquetFile, shown: str, rejected: bool) -> Iterator[Ent
 
 
 def _bytes(value: Any) -> bytes | None:
-    return value["bytes"] if value else None
+    data = value.get("bytes") if isinstance(value, dict) else None
+    return data if isinstance(data, bytes) else None  # a foreign table may hold text

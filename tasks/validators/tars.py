@@ -21,6 +21,8 @@ LABELS = ("label", "mask", "seg", "segmentation", "annotation")
 MAPS = ("reliability", "uncertainty")
 MOST_BYTES = 2**28
 """Of a member; a larger one is not read."""
+UNREADABLE = (tarfile.TarError, OSError, EOFError, ValueError)
+"""What tarfile raises of a damaged shard; ValueError of PAX headers that hold no numbers."""
 
 
 def open_shards(tree: Path, classes: Classes) -> Tree:
@@ -57,7 +59,7 @@ def _members(path: Path) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
 def _count(path: Path) -> int:
     try:
         return sum(kind_of(split_name(member.name)[1]) == "image" for _, member in _members(path))
-    except (tarfile.TarError, OSError, EOFError):
+    except UNREADABLE:
         return 0  # said by `_entries`
 
 
@@ -66,7 +68,7 @@ def _entries(tree: Path, shards: list[Path]) -> Iterator[Entry | Finding]:
         shown = path.relative_to(tree).as_posix()
         try:
             yield from _samples(path, shown)
-        except (tarfile.TarError, OSError, EOFError) as error:
+        except UNREADABLE as error:
             yield Finding(shown, "unreadable", str(error), "write the shard again")
 
 

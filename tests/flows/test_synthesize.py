@@ -90,6 +90,19 @@ def test_runs_the_stages_then_finds_nothing_to_do(house: Path) -> None:
     assert outcomes(house) == {"first": "ran"}
 
 
+def test_a_run_that_cannot_be_kept_is_still_in_the_run_log(
+    house: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(run_id: str, ended: str) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("flows.synthesize.keep", full)
+    assert synthesize(upto="first", return_state=True).is_completed()
+    assert outcomes(house) == {"first": "ran"}
+    assert last_run(house)["version"] is None
+    assert "not kept as a version: [Errno 28] No space left" in caplog.text
+
+
 def test_leaves_logs_times_and_results_on_the_server(house: Path) -> None:
     (house / "metrics").mkdir()
     evaluation = {"miou": 0.5, "reference_miou": 0.8, "ratio": 0.625, "per_class": {"car": 0.5}}

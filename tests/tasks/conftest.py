@@ -3,6 +3,7 @@
 import gzip
 import json
 import shutil
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -98,6 +99,7 @@ def make_dataset(tmp_path: Path) -> Callable[..., Path]:
             trust = rng.integers(0, 256, (HEIGHT, WIDTH)).astype(np.uint8)
             maps["reliability"].append(encode_grey(trust))
         uris: dict[str, list[str]] = {}
+        crcs = {kind: list(map(zlib.crc32, files)) for kind, files in maps.items()}
         for kind, files in maps.items():
             path = Path(f"data/{kind}.tar")
             written = write_shard(root / path, [(f"{n}.png", data) for n, data in enumerate(files)])
@@ -115,10 +117,19 @@ def make_dataset(tmp_path: Path) -> Callable[..., Path]:
             }
             for number, key in enumerate(ids)
         ]
-        samples = [{"sample_id": key, "seed": 2**62 + n} for n, key in enumerate(ids)]
+        samples = [
+            {"sample_id": key, "seed": 2**62 + n, "image_crc32": crcs["image"][n]}
+            for n, key in enumerate(ids)
+        ]
+        masks = [
+            {"sample_id": key}
+            | {f"{kind}_crc32": crcs[kind][n] for kind in ("label", "reliability")}
+            for n, key in enumerate(ids)
+        ]
         write_table(root / "data/dataset/index.parquet", rows, DATASET)
         write_json(root / "data/dataset/classes.json", list(names))
         write_table(root / "data/samples/index.parquet", samples, SAMPLES)
+        write_table(root / "data/masks/index.parquet", masks, MASKS)
         write_json(root / "data/inputs/model.json", {"digest": "d" * 64})
         write_json(root / "models/lora/adapter.json", {"digest": "abc"})
         shutil.copy(ROOT / "presets/storybook.yaml", root / "params.yaml")
@@ -840,7 +851,13 @@ def finished_run(tmp_path: Path) -> Path:
     write_table(tmp_path / "data/prompts.parquet", prompts, PROMPTS)
     write_table(tmp_path / "data/dataset/index.parquet", dataset, DATASET)
     samples = [
-        {"sample_id": row["sample_id"], "prompt_id": row["prompt_id"], "seed": 2**62 + number}
+        {
+            "sample_id": row["sample_id"],
+            "prompt_id": row["prompt_id"],
+            "seed": 2**62 + number,
+            "batch_size": 4,
+            "image_crc32": number,
+        }
         for number, row in enumerate(dataset)
     ]
     write_table(tmp_path / "data/samples/index.parquet", samples, SAMPLES)

@@ -9,7 +9,7 @@ import pytest
 from tasks.croissant import CONFORMS_TO, describe, software_version
 from tasks.label_maps import decode
 from tasks.params import InputError
-from tasks.records import read_rows, write_json
+from tasks.records import MASKS, read_rows, write_json, write_table
 from tasks.revisions import WORKSPACE, Revision
 from tasks.shards import parse_uri
 
@@ -41,6 +41,17 @@ def test_paths_are_relative_to_where_it_is_written(lineage_root: Path) -> None:
     assert found["distribution"][0]["contentUrl"] == "../data/dataset/index.parquet"
 
 
+def test_a_digest_that_the_index_has_is_not_made_again(lineage_root: Path) -> None:
+    path = lineage_root / "data/masks/index.parquet"
+    rows = [row | {"shard_digest": "ab" * 32} for row in read_rows(path)]
+    write_table(path, rows, MASKS)
+    files = described(lineage_root)["distribution"]
+    said = {one["name"]: one["sha256"] == "ab" * 32 for one in files if "sha256" in one}
+    assert [name for name, same in said.items() if same] == [
+        f"data/masks/shards/{name}-0000.tar" for name in ("car", "dog")
+    ]
+
+
 def test_provenance_in_provs_words(lineage_root: Path) -> None:
     found = described(lineage_root)
     assert found["@context"]["prov"] == "http://www.w3.org/ns/prov#"
@@ -48,8 +59,10 @@ def test_provenance_in_provs_words(lineage_root: Path) -> None:
     assert derived["base model"] == f"urn:sha256:{'ab' * 32}"
     assert derived["LoRA adapter"] == f"urn:sha256:{'cd' * 32}"
     activities = {one["prov:label"]: one for one in found["prov:wasGeneratedBy"]}
-    assert list(activities) == ["expand_prompts", "sample_images", "extract_masks", "filter_masks"]
-    used = {one["prov:label"]: one["@id"] for one in activities["filter_masks"]["prov:used"]}
+    assert list(activities) == [
+        "expand_prompts", "sample_images", "extract_masks", "score_masks", "filter_masks",
+    ]  # fmt: skip
+    used = {one["prov:label"]: one["@id"] for one in activities["score_masks"]["prov:used"]}
     outs = Revision(WORKSPACE, None, lineage_root).outs
     assert used["data/masks"] == f"urn:md5:{outs['data/masks'].md5}"
     assert found["prov:wasAttributedTo"]["prov:label"] == f"Maskloom {software_version()}"

@@ -148,3 +148,16 @@ def test_what_the_cache_lacks_is_told(lineage_root: Path) -> None:
     head.file(DATASET).unlink()
     with pytest.raises(InputError, match=r"dataset/index\.parquet is not on this machine"):
         compare(head, open_revision("workspace", lineage_root))
+
+
+def test_another_score_under_the_same_rule_is_no_other_verdict(lineage_root: Path) -> None:
+    def scores(rows: list[dict]) -> list[dict]:
+        assert rows[1]["rule"] == "min_area"
+        rows[1] |= {"reason": "dog: area 0.011 below min_area 0.04", "value": 0.011}
+        return rows
+
+    rewrite(lineage_root / DATASET, scores)
+    head, here = (open_revision(name, lineage_root) for name in ("HEAD", "workspace"))
+    assert compare(head, here)["samples"]["changed"] == 0
+    rewrite(lineage_root / DATASET, lambda rows: rows, names=("rule",))  # as it once was
+    assert compare(head, here)["samples"]["changed_verdicts"] == 1

@@ -14,12 +14,15 @@ import yaml
 from PIL import Image
 from pyarrow import parquet
 
+from tasks.checksums import file_md5
+from tasks.digests import files_below
 from tasks.export import FORMATS, Format, check_out, export
-from tasks.exporters.origin import directory_md5, read_origin
+from tasks.exporters.origin import read_origin
 from tasks.exporters.source import Source
 from tasks.image_provenance import DIGITAL_SOURCE_TYPE
 from tasks.params import InputError
 from tasks.records import DATASET, read_json, read_rows, slug, write_json, write_table
+from tasks.shards import parse_uri
 
 ROOT = Path(__file__).parents[2]
 PROMPT = 'a "../../x"\r\n<img src=x> | [bold] \x1b[31m 犬'
@@ -112,8 +115,35 @@ def test_two_exports_are_equal_byte_for_byte(source: Source, tmp_path: Path) -> 
         digests = []
         for name in ("a", "b"):
             export(form, source, tmp_path / name / form)
-            digests.append(directory_md5(tmp_path / name / form))
+            files = files_below(tmp_path / name / form)
+            digests.append({path.name: file_md5(path) for path in files})
         assert digests[0] == digests[1]
+
+
+def lock_dataset(root: Path) -> None:
+    """A ``dvc.lock`` in which preflight has run with another model since the samples were made."""
+
+    def params(model: str, scale: float) -> dict[str, Any]:
+        return {"params.yaml": {"sample_images": {"model": model}, "adapt_lora.scale": scale}}
+
+    used = [
+        {"path": path, "md5": file_md5(root / path)}
+        for path in ("data/inputs/model.json", "models/lora/adapter.json")
+    ]
+    made = [{"path": "data/dataset", "md5": read_origin(root).dataset_md5}]
+    stages = {
+        "preflight": {
+            "params": params("org/new", 0.9),
+            "outs": [{"path": "data/inputs/model.json", "md5": "2" * 32}],
+        },
+        "sample_images": {
+            "deps": used,
+            "params": params("org/old", 0.5),
+            "outs": [{"path": "data/samples", "md5": "1" * 32}],
+        },
+        "filter_masks": {"deps": [{"path": "data/samples", "md5": "1" * 32}], "outs": made},
+    }
+    (root / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
 
 
 def test_parameters_are_those_of_the_lock_if_it_is_of_this_dataset(
@@ -121,27 +151,10 @@ def test_parameters_are_those_of_the_lock_if_it_is_of_this_dataset(
 ) -> None:
     root = make_dataset()
     plain = read_origin(root)
-    lock = {
-        "stages": {
-            "sample_images": {
-                "deps": [{"path": "models/lora"}],
-                "params": {
-                    "params.yaml": {
-                        "sample_images": {"model": "org/locked"},
-                        "adapt_lora.scale": 0.5,
-                    }
-                },
-                "outs": [{"path": "data/samples", "md5": "s"}],
-            },
-            "filter_masks": {
-                "deps": [{"path": "data/samples"}],
-                "outs": [{"path": "data/dataset", "md5": plain.dataset_md5}],
-            },
-        }
-    }
-    (root / "dvc.lock").write_text(yaml.safe_dump(lock))
+    lock_dataset(root)
     locked = read_origin(root)
-    assert (locked.model, locked.adapter) == ("org/locked", "abc at 0.5")
+    assert (locked.model, locked.model_digest) == ("org/old", "d" * 64)
+    assert locked.adapter == "abc at 0.5"
     assert locked.parameters_from == "dvc.lock"
     assert locked.parameters_digest != plain.parameters_digest
     assert locked.revision is None
@@ -160,12 +173,22 @@ def test_parameters_are_those_of_the_lock_if_it_is_of_this_dataset(
     assert changed.revision is None
 
 
-def test_the_md5_of_a_folder_is_that_of_dvc(tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub/b").write_text("two")
-    (tmp_path / "a").write_text("one")
-    # `dvc add` of such a folder writes this name into its .dvc file.
-    assert directory_md5(tmp_path) == "819486a83137cc2420f7c35fcff775ff.dir"
+def test_a_model_that_preflight_found_later_is_not_stamped(
+    make_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = make_dataset()
+    lock_dataset(root)
+    write_json(root / "data/inputs/model.json", {"digest": "e" * 64})
+    write_json(root / "models/lora/adapter.json", {"digest": "new"})
+    origin = read_origin(root)
+    # No cache keeps the records of the old ones.
+    assert (origin.model, origin.model_digest, origin.adapter) == ("org/old", None, None)
+    export("voc", Source(root, origin), tmp_path / "out")
+    text = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "org/old (digest not known any more)" in text
+    picture = next((tmp_path / "out/JPEGImages").iterdir()).read_bytes()
+    assert b"org/old" in picture and b"e" * 64 not in picture
+    assert b"VersionUsed" not in picture
 
 
 def test_what_is_there_is_not_replaced(source: Source, tmp_path: Path) -> None:
@@ -209,6 +232,40 @@ def test_a_stopped_export_is_not_taken_for_one(
     assert not (tmp_path / "out.partial").exists()
 
 
+def test_a_partial_folder_of_the_users_is_not_removed(source: Source, tmp_path: Path) -> None:
+    mine = tmp_path / "out.partial"
+    mine.mkdir()
+    (mine / "thesis.tex").write_text("years of work")
+    with pytest.raises(InputError, match=r"out\.partial: .* was not left by a stopped export"):
+        check_out(tmp_path / "out", overwrite=True)
+    with pytest.raises(FileExistsError):
+        export("voc", source, tmp_path / "out")
+    assert (mine / "thesis.tex").read_text() == "years of work"
+
+
+def test_the_old_export_is_there_until_the_new_one_is(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    export("voc", source, out)
+    rename = Path.rename
+
+    def refused(self: Path, target: Path) -> Path:
+        if self.name == "out.partial":
+            raise OSError("no space")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(OSError, match="no space"):
+        export("mmseg", source, out)
+    assert (out / "JPEGImages").is_dir()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out.partial", "root"]
+    monkeypatch.undo()
+    check_out(out, overwrite=True)
+    export("mmseg", source, out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "root"]
+
+
 def test_nothing_to_export_is_told(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
     root = make_dataset(ids=("a", "b"))
     source = Source(root, read_origin(root), splits=("val",))
@@ -229,6 +286,20 @@ def test_tables_that_do_not_belong_together_are_told(source: Source, tmp_path: P
     rewrite(source.root, lambda number, row: row | {"sample_id": f"other{number}"})
     with pytest.raises(InputError, match="row other0 does not stand in its place"):
         export("voc", source, tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["image", "label", "reliability"])
+def test_a_flipped_byte_is_not_exported(source: Source, tmp_path: Path, kind: str) -> None:
+    row = read_rows(source.root / "data/dataset/index.parquet")[2]
+    member = parse_uri(row[kind])
+    shard = source.root / member.path
+    data = bytearray(shard.read_bytes())
+    data[member.offset + member.size - 1] ^= 1  # of IEND's checksum: decoders do not mind
+    shard.write_bytes(data)
+    told = f"{member.path}: the {kind} of sample {row['sample_id']} is damaged.*lineage check"
+    with pytest.raises(InputError, match=told):
+        export("voc", source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_id_that_stands_twice_is_told(make_dataset: Callable[..., Path], tmp_path: Path) -> None:

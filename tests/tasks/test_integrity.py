@@ -1,4 +1,8 @@
+import os
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from benchmarks.lineage_state import record
+from tasks.checksums import file_md5
 from tasks.integrity import check
 from tasks.records import read_rows
 
@@ -66,6 +71,46 @@ def test_any_other_output_is_held_to_the_lock(lineage_root: Path, name: str) -> 
     ((found, sample, fault),) = findings(lineage_root)
     assert (found, sample) == (name, None)
     assert "is not what dvc.lock holds" in fault and "`dvc checkout --force`" in fault
+
+
+def test_damage_that_dvcs_cache_shares_is_told_with_a_remedy_that_works(tmp_path: Path) -> None:
+    def run(command: str) -> None:
+        # What the finding says, with the DVC of these tests.
+        command = command.replace("dvc ", f"{sys.executable} -m dvc ")
+        subprocess.run(command, cwd=tmp_path, shell=True, check=True, capture_output=True)
+
+    made = "mkdir out && printf whole > out/a && printf other > out/b"
+    (tmp_path / "dvc.yaml").write_text(f"stages: {{make: {{cmd: {made}, outs: [out]}}}}\n")
+    for command in ("dvc init --no-scm", "dvc config cache.type hardlink", "dvc repro"):
+        run(command)
+    lock, file = (tmp_path / "dvc.lock").read_text(), tmp_path / "out/a"
+    assert file.stat().st_nlink == 2 and findings(tmp_path) == []
+    before = file.stat()
+    file.chmod(0o644)
+    with open(file, "r+b") as opened:  # in place, so that the cache's object has it too
+        opened.write(b"W")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))  # as a disk's fault would
+    file.chmod(0o444)
+    ((path, _, fault),) = findings(tmp_path)
+    assert path == "out/a" and "DVC's cache holds the same damage" in fault
+    for command in re.findall("`(.+?)`", fault):
+        run(command)
+    assert file.read_text() == "whole" and findings(tmp_path) == []
+    assert (tmp_path / "dvc.lock").read_text() == lock
+
+
+def test_a_shards_damage_in_the_cache_is_told_beside_its_samples(lineage_root: Path) -> None:
+    row = read_rows(lineage_root / SAMPLES)[4]
+    shard = lineage_root / row["shard"]
+    whole = file_md5(shard)
+    data = bytearray(shard.read_bytes())
+    data[row["image_offset"] + row["image_size"] // 2] ^= 1
+    for file in (shard, lineage_root / f".dvc/cache/files/md5/{whole[:2]}/{whole[2:]}"):
+        file.write_bytes(data)
+    first, second = findings(lineage_root)
+    assert first[:2] == (row["shard"], row["sample_id"])
+    assert second[:2] == (row["shard"], None)
+    assert second[2].endswith("then `dvc repro sample_images`")
 
 
 def test_a_damaged_table_is_named(lineage_root: Path) -> None:
@@ -133,6 +178,18 @@ def test_an_address_that_is_not_the_indexs(lineage_root: Path) -> None:
     assert findings(lineage_root) == [
         (DATASET, second, f"rows have another label address than in {MASKS}")
     ]
+
+
+def test_rows_that_call_their_shard_by_another_digest(lineage_root: Path) -> None:
+    shard = read_rows(lineage_root / MASKS)[0]["shard"]
+
+    def other(rows: list[dict]) -> list[dict]:
+        rows[0]["shard_digest"] = "ab"
+        return rows
+
+    rewrite(lineage_root, MASKS, other)
+    ((path, sample, fault),) = findings(lineage_root)
+    assert (path, sample) == (shard, None) and fault.endswith("and its index says ab")
 
 
 def test_without_a_lock_shards_and_rows_are_checked(lineage_root: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.lineage import app
-from tasks.records import read_rows
+from tasks.records import SCORES, read_rows, write_table
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +53,16 @@ def test_json_is_for_machines(here: Path, capsys: pytest.CaptureFixture[str]) ->
     ):
         run(*arguments, "--json")
         assert key in json.loads(capsys.readouterr().out)
+
+
+def test_json_has_no_word_for_nan(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = here / "data/scores/index.parquet"
+    rows = read_rows(path)
+    rows[1] |= {"dark": float("nan"), "contrast": float("inf")}
+    write_table(path, rows, SCORES)
+    run("explain", rows[1]["sample_id"], "--json")
+    scores = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["scores"]
+    assert scores["dark"] is None and scores["contrast"] is None
 
 
 def test_trace_and_diff_for_people(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

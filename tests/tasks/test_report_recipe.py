@@ -5,7 +5,8 @@ from collections.abc import Callable
 import yaml
 
 from tasks.params import Params
-from tasks.report_recipe import as_yaml, attention_in_words, masks_in_words, origin
+from tasks.provenance import STAGES
+from tasks.report_recipe import SAMPLE_SECTIONS, as_yaml, attention_in_words, masks_in_words, origin
 
 
 def test_the_recipe_is_told_in_words(make_params: Callable[..., Params]) -> None:
@@ -52,3 +53,7 @@ def test_parameters_stand_as_in_the_file(make_params: Callable[..., Params]) -> 
     params = make_params({"filter_masks.seed": 7})
     assert Params.model_validate(yaml.safe_load(as_yaml(params))) == params
     assert list(yaml.safe_load(as_yaml(params, ("filter_masks", "no_stage")))) == ["filter_masks"]
+
+
+def test_a_sample_owes_its_page_what_lineage_says_made_it() -> None:
+    assert tuple(STAGES) == SAMPLE_SECTIONS

@@ -87,6 +87,8 @@ def test_parts_hold_columns_that_the_page_unpacks(
     assert second["reasons"] == {"0": "boat: area 0.020 below min_area 0.04"}
     lineage = read_part(out / "lineage-0001.js")
     assert lineage["columns"]["seed"] == [str(2**62 + 2)]
+    assert lineage["columns"]["batch_size"] == ["4"]
+    assert not {"shard", "image_offset", "image_crc32"} & set(lineage["columns"])
     assert lineage["columns"]["negative_prompt"] == ["shard://is no address here"]
     assert lineage["columns"]["duplicate_of"] == ["sample-0"]
     assert lineage["shards"] == ["data/samples/shards/2.tar"]

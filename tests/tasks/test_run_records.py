@@ -27,11 +27,13 @@ def test_what_the_flow_writes_is_read(tmp_path: Path) -> None:
     lock = "stages: {filter_masks: {cmd: a, outs: [{path: data/dataset, md5: '5'}]}}\n"
     (tmp_path / "dvc.lock").write_text(lock)
     started = "2026-01-01T00:00:00+00:00"
-    append_run("id", started, "completed", [StageRun("filter_masks", "ran", 1.234)], tmp_path)
+    stages = [StageRun("filter_masks", "ran", 1.234)]
+    append_run("id", started, "completed", stages, tmp_path, version="run-1")
     (run,) = read_runs(tmp_path)
     found = run_of("filter_masks", "data/dataset", "5", [run])
     assert found is not None
     assert (found["run_id"], found["outcome"], found["seconds"]) == ("id", "ran", 1.23)
+    assert found["version"] == "run-1"
 
 
 def test_the_run_that_made_an_output_is_the_first_that_ran_its_stage() -> None:

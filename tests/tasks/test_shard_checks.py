@@ -1,3 +1,4 @@
+import hashlib
 import zlib
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +51,17 @@ def flip(path: Path, at: int) -> None:
 def test_a_whole_shard_has_no_fault(shard: tuple[Path, list[Expected]]) -> None:
     path, members = shard
     assert check_shard(path, "s.tar", list(reversed(members))) == ([], file_md5(path))
+
+
+def test_the_rows_sha256_is_compared(shard: tuple[Path, list[Expected]]) -> None:
+    path, members = shard
+    whole = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert check_shard(path, "s.tar", members, [whole])[0] == []
+    (other,) = check_shard(path, "s.tar", members, [whole, "ab"])[0]
+    assert (other.sample_id, other.fault) == (
+        None,
+        f"has the SHA-256 {whole}, and its index says ab",
+    )
 
 
 def test_no_byte_flips_unseen(shard: tuple[Path, list[Expected]]) -> None:

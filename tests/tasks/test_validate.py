@@ -21,7 +21,7 @@ from tasks.exporters.origin import read_origin
 from tasks.exporters.source import Source
 from tasks.label_maps import encode_grey, encode_image, encode_label
 from tasks.params import InputError
-from tasks.validate import Report, printable, validate
+from tasks.validate import Report, validate
 from tasks.validators.layouts import detect, given_classes, read_tree
 
 ROOT = Path(__file__).parents[2]
@@ -325,6 +325,32 @@ def test_coco_json_that_is_none_is_named(make_export: Callable[..., Path]) -> No
     ]
 
 
+def test_a_name_that_leads_to_the_parent_opens_nothing_there(
+    make_export: Callable[..., Path],
+) -> None:
+    out = make_export("coco")
+    whole = out / "annotations/instances_val.json"
+    (name,) = [image["file_name"] for image in json.loads(whole.read_text())["images"]]
+    (out / "val" / name).rename(out.parent / name)
+    whole.rename(out / "annotations/instances_...json")
+    told = [one for one in check(out).findings if one.rule == "pair"]
+    assert [one.file for one in told] == ["annotations/instances_...json, image 1"]
+
+
+def test_the_maps_beside_cocos_images_are_opened(make_export: Callable[..., Path]) -> None:
+    out = make_export("coco")
+    first, second, third, _ = sorted((out / "reliability/train").iterdir())
+    first.write_bytes(b"x")
+    second.write_bytes(encode_grey(LABEL))
+    third.unlink()
+    told = [(Path(one.file), one.rule) for one in check(out).findings]
+    rules = ("unreadable", "size", "unreadable")
+    assert told == [
+        (path.relative_to(out), rule)
+        for path, rule in zip((first, second, third), rules, strict=True)
+    ]
+
+
 def test_images_without_annotations_are_named(make_export: Callable[..., Path]) -> None:
     out = make_export("coco")
     change_coco(
@@ -389,6 +415,23 @@ def test_planted_defects_of_shards_are_named(tmp_path: Path) -> None:
         ("train-000001.tar", "unreadable"),
         ("train-000002.tar", "unreadable"),
     ]
+
+
+def test_a_header_that_holds_no_numbers_is_named(tmp_path: Path) -> None:
+    info = tarfile.TarInfo("a.png")
+    info.pax_headers = {"GNU.sparse.map": "a,b"}
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        tar.addfile(info)
+    assert found(check(tmp_path)) == [("a.tar", "unreadable")]
+
+
+def test_pictures_that_are_text_are_named(tmp_path: Path) -> None:
+    text = pa.array([{"bytes": "a picture"}])
+    table = pa.table({"image": text, "label": text, "reliability": pa.array([3])})
+    parquet.write_table(table, tmp_path / "a.parquet")
+    row = "a.parquet: row 0, "
+    names = ("image", "label", "reliability")
+    assert found(check(tmp_path)) == [(f"{row}{name}", "pair") for name in names]
 
 
 def test_planted_defects_of_tables_are_named(tmp_path: Path) -> None:
@@ -458,10 +501,6 @@ def test_classes_are_not_given_where_the_annotations_name_them(
 ) -> None:
     with pytest.raises(InputError, match="--classes: is not for COCO"):
         check(make_export("coco"), classes="3")
-
-
-def test_control_characters_do_not_reach_the_terminal() -> None:
-    assert printable("a\x1b[31m\r\nb 犬 \x9b") == "a\\x1b[31m\\r\\nb 犬 \\x9b"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.export import Format, export
 from tasks.exporters.origin import read_origin
-from tasks.exporters.source import Source, with_seeds
+from tasks.exporters.source import Source, joined_rows
 from tasks.label_maps import decode
 from tasks.records import slug
 from tasks.shards import parse_uri
@@ -26,7 +26,7 @@ class Exported:
     def originals(self, kind: str, split: str) -> dict[str, np.ndarray]:
         """Name of a sample's files -> the array in the shards."""
         arrays = {}
-        for row in with_seeds(self.root):
+        for row in joined_rows(self.root):
             if (row["split"] or "rejected") == split:
                 member = parse_uri(row[kind])
                 data = (self.root / member.path).read_bytes()
