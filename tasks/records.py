@@ -164,10 +164,14 @@ DATASET = pa.schema(
     ]
 )
 """``data/dataset/index.parquet``: every sample with its verdict. ``rule`` is the key of
-``filter_masks`` that a rejected one breaks (or finite: its scores are no numbers), ``value`` its
+``filter_masks`` that a rejected one breaks (or `FINITE`: its scores are no numbers), ``value`` its
 score and ``bound`` what it is measured against; all are empty or null for kept ones. ``split`` is
 train, val or, for rejected ones, empty; image, attention, label, reliability and, if there is one,
 uncertainty are shard addresses (`tasks.shards`)."""
+
+
+FINITE = "finite"
+"""The rule that damaged samples break: nothing can be shown or exported of them."""
 
 
 def content_id(*parts: Any) -> str:

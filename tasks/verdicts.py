@@ -15,8 +15,9 @@ from pyarrow import compute as pc
 
 from tasks.near_duplicates import nearest_earlier
 from tasks.params import FilterMasks, Quantile, Ratio
+from tasks.records import FINITE
 
-FINITE, DUPLICATES, BALANCE = "finite", "duplicates", "max_per_class"
+DUPLICATES, BALANCE = "duplicates", "max_per_class"
 IMAGE_RULES = ("max_dark", "min_contrast")
 CLASS_RULES = (
     "min_area",
