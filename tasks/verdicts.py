@@ -204,9 +204,7 @@ def _breaks(rule: str, values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     return broken
 
 
-def _reject_duplicates(
-    verdicts: Verdicts, scores: pa.Table, first: np.ndarray, most: int
-) -> None:
+def _reject_duplicates(verdicts: Verdicts, scores: pa.Table, first: np.ndarray, most: int) -> None:
     """Reject near duplicates among the samples that all other rules have left.
 
     They are looked for anew, as a copy's nearest one may be rejected while an earlier copy is kept.
