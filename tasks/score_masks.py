@@ -20,6 +20,7 @@ from pyarrow import parquet
 from tasks import records
 from tasks.entry import run_stage
 from tasks.image_text import ImageText, find_image_text
+from tasks.in_use import write_in_use
 from tasks.label_maps import decode
 from tasks.mask_scores import image_scores, luma, shape_scores
 from tasks.near_duplicates import NONE, nearest_earlier, perceptual_hash, shrink
@@ -194,6 +195,8 @@ def run(params: Params, root: Path = Path()) -> None:
             advance(len(rows))
     duplicates = find_duplicates(pa.concat_tables(parts), section.duplicate_distance)
     qualities: dict[str, Quality] = {}
+    if not section.cross_validation.folds:
+        write_in_use("training", "score_masks", (), root)
     if section.cross_validation.folds:
         from tasks.label_quality import Labelled, cross_validate  # seconds to import
 

@@ -12,6 +12,7 @@ import pytest
 from flows import fan_out as module
 from flows.fan_out import FanOut, ShardsFailed, fan_out
 from flows.shard_workers import WorkerDied, Workers, WorkersClosed
+from tasks.in_use import read_in_use
 from tasks.params import InputError
 from tasks.work_store import WorkStore
 
@@ -95,6 +96,7 @@ def test_computes_what_is_missing_and_nothing_twice(house: Path, runner: str) ->
     plan(house, **dict.fromkeys(names, "works"))
     assert fan_out("toy", how) == 5
     assert fan_out("toy", how) == 0
+    assert read_in_use("toy", house) == {f"f{name}" for name in names}
     assert sorted(name for name, *_ in computed(house)) == names
     finished = WorkStore("toy", house).find("fs4")
     assert finished is not None

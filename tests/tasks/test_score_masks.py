@@ -11,6 +11,7 @@ import pytest
 
 from tasks import records
 from tasks.image_text import ImageText
+from tasks.in_use import read_in_use, write_in_use
 from tasks.label_maps import decode, encode_image
 from tasks.params import Params
 from tasks.score_masks import find_duplicates, is_finite, run
@@ -71,6 +72,12 @@ def test_a_row_of_scores_for_every_sample_in_their_order(
         "mean_similarity": None,
         "mean_quality": None,
     }
+
+
+def test_without_folds_no_training_is_in_use(scoring_root: Path, toy_params: Make) -> None:
+    write_in_use("training", "score_masks", ["of an earlier run"], scoring_root)
+    run(toy_params(), scoring_root)
+    assert read_in_use("training", scoring_root) == set()
 
 
 def test_the_same_samples_give_the_same_bytes(scoring_root: Path, toy_params: Make) -> None:
