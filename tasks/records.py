@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
+from pyarrow import compute as pc
 from pyarrow import parquet
+
+from tasks.params import InputError
 
 T = TypeVar("T")
 
@@ -229,6 +232,25 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     rest = iter(items)
     while part := list(islice(rest, size)):
         yield part
+
+
+def join(table: pa.Table, key: str, wanted: pa.ChunkedArray, name: str) -> pa.Table:
+    """The rows of ``table`` whose ``key`` is each of ``wanted``, in that order.
+
+    Args:
+        name: what to call the table.
+
+    Raises:
+        InputError: some are not there.
+    """
+    at = pc.index_in(wanted, value_set=table[key].combine_chunks())
+    if at.null_count:
+        lacking = wanted.filter(at.is_null())[0]
+        raise InputError(
+            f"{name} has no row for {key} {lacking} and {at.null_count - 1} others of data/samples;"
+            " run the stage that wrote it again"
+        )
+    return table.take(at)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
