@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyarrow import compute as pc
 from pyarrow import parquet
 
+from tasks.durable import new_file
 from tasks.params import InputError
 
 T = TypeVar("T")
@@ -197,11 +198,12 @@ def slug(name: str) -> str:
 def write_table(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
     """Write ``rows`` as parquet, the same bytes for the same rows.
 
-    In row groups, so that a single row is read without the others (`tasks.row_lookup`).
+    In row groups, so that a single row is read without the others (`tasks.row_lookup`). The file
+    appears as a whole or not at all (`tasks.durable`).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pylist(rows, schema=schema)
-    parquet.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP)
+    with new_file(path) as file:
+        parquet.write_table(table, file, compression="zstd", row_group_size=ROW_GROUP)
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:
@@ -209,22 +211,16 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) ->
 
     The file appears as a whole or not at all, with the same bytes for the same rows.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    with parquet.ParquetWriter(partial, schema, compression="zstd") as writer:
+    with new_file(path) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for part in batched(rows, ROW_GROUP):
             writer.write_table(pa.Table.from_pylist(part, schema=schema))
-    partial.replace(path)
 
 
 def write_columns(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
     """As `write_rows`, of tables that have the schema's columns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    with parquet.ParquetWriter(partial, schema, compression="zstd") as writer:
+    with new_file(path) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for table in tables:
             writer.write_table(table.select(schema.names).cast(schema))
-    partial.replace(path)
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
