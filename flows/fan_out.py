@@ -188,7 +188,18 @@ def _last_line(error: BaseException) -> str:
 
 
 def _devices(params: Params, how: FanOut) -> list[str | None]:
-    """The device of each worker: GPU after GPU, or as the parameters say."""
+    """The device of each worker: GPU after GPU, or as the parameters say.
+
+    Raises:
+        InputError: it is left open what Ray's machines compute on.
+    """
+    if how.runner == "ray":
+        if params.sample_images.device == "auto":
+            raise InputError(
+                "sample_images.device: auto is what this machine has, and with fan_out.runner: ray "
+                "others compute; set it to what these have, cuda or cpu"
+            )
+        return [None] * how.workers
     if choose_device(params.sample_images.device) == "cuda":
         return [f"cuda:{number}" for number in range(how.workers)]
     return [None] * how.workers
