@@ -22,6 +22,42 @@ def dvc(folder: Path, *command: str) -> str:
     return answer.stdout
 
 
+INPUTS = """
+stages:
+  preflight:
+    cmd: cp first.py inputs.json
+    deps: [first.py]
+    outs:
+      - inputs.json:
+          cache: false
+  second:
+    cmd: python second.py
+    deps: [inputs.json, second.py]
+    outs: [b.txt]
+"""
+
+
+@pytest.mark.slow
+def test_a_clone_pulls_and_has_nothing_to_compute_after_preflight(
+    toy: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """What preflight says of the inputs is neither in git nor in the cache, as in this pipeline."""
+    (toy / "dvc.yaml").write_text(INPUTS)
+    (toy / ".gitignore").write_text("/inputs.json\n/b.txt\n")
+    dvc(toy, "repro", "--quiet")
+    backup, clone = tmp_path_factory.mktemp("backup"), tmp_path_factory.mktemp("clone") / "toy"
+    dvc(toy, "remote", "add", "--default", "backup", str(backup))
+    dvc(toy, "push")
+    author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["add", "."], [*author, "commit", "-qm", "made"], ["clone", ".", str(clone)]):
+        subprocess.run(["git", *command], cwd=toy, check=True)
+    dvc(clone, "pull")
+    assert (clone / "b.txt").read_text() == "b"
+    assert "inputs.json" in dvc(clone, "status")
+    assert "second" not in dvc(clone, "repro", "preflight")
+    assert "up to date" in dvc(clone, "status")
+
+
 @pytest.mark.slow
 def test_push_wipe_pull_and_nothing_to_compute(
     toy: Path, tmp_path_factory: pytest.TempPathFactory
