@@ -27,6 +27,7 @@ from benchmarks.demo import change_params
 from benchmarks.record import RESULTS, Bar, Row, finish, what_ran
 from flows.fan_out import FanOut, fan_out
 from flows.server import running, settings
+from tasks.machine import choose_device
 from tasks.params import load_params
 from tasks.sample_shards import shard_jobs
 from tasks.work_store import STORE, WorkStore
@@ -47,7 +48,12 @@ def make_repository(folder: Path, images_per_class: int, steps: int) -> None:
     changes: dict[str, dict[str, Any]] = {
         "render_storybook": {"train": 12, "val": 4, "test": 6},
         "expand_prompts": {"images_per_class": images_per_class},
-        "sample_images": {"num_inference_steps": steps, "batch_size": 8, "shard_size": 8},
+        "sample_images": {
+            "num_inference_steps": steps,
+            "batch_size": 8,
+            "shard_size": 8,
+            "device": choose_device("auto"),  # Ray's workers are not told to find out
+        },
     }
     change_params(folder, changes)
     for stage in BEFORE:

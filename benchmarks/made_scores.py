@@ -55,6 +55,8 @@ def write_manifests(root: Path, count: int, names: list[str], seed: int) -> None
         "quality": pa.array(rng.random(count)),
         "classes": _classes(rng, count, names),
     }
+    hashes = rng.integers(0, 2**64, count, dtype=np.uint64)
+    columns["hash"] = pa.array(np.where(copies, hashes[original.to_numpy()], hashes))
     _write(root / "data/scores/index.parquet", records.SCORES, columns)
 
 

@@ -28,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flows import shard_workers
 from flows.shard_workers import Workers, slot_name
+from tasks.in_use import write_in_use
 from tasks.machine import choose_device
 from tasks.params import InputError, Params, load_params
 from tasks.work_store import Shard, WorkStore
@@ -117,8 +118,10 @@ def fill_store(stage: str, how: FanOut, root: Path) -> int:
     """`fan_out` inside of its runner."""
     params, store = load_params(root / "params.yaml"), WorkStore(stage, root)
     plan, module = SHARDED[stage]
-    jobs = importlib.import_module(plan).shard_jobs(params, root)
-    todo = (_Attempt(job) for job in store.missing(jobs))
+    shard_jobs = importlib.import_module(plan).shard_jobs
+    planned = (job.fingerprint for job in shard_jobs(params, root))
+    write_in_use(stage, stage, planned, root)  # so that pruning leaves alone what is computed here
+    todo = (_Attempt(job) for job in store.missing(shard_jobs(params, root)))
     devices = _devices(params, how) if stage == "sample_images" else [None] * how.workers
     own_processes = how.runner == "processes"
     with _ray_resources(how), Workers(module, root, devices, own_processes, _slot) as workers:
@@ -185,7 +188,18 @@ def _last_line(error: BaseException) -> str:
 
 
 def _devices(params: Params, how: FanOut) -> list[str | None]:
-    """The device of each worker: GPU after GPU, or as the parameters say."""
+    """The device of each worker: GPU after GPU, or as the parameters say.
+
+    Raises:
+        InputError: it is left open what Ray's machines compute on.
+    """
+    if how.runner == "ray":
+        if params.sample_images.device == "auto":
+            raise InputError(
+                "sample_images.device: auto is what this machine has, and with fan_out.runner: ray "
+                "others compute; set it to what these have, cuda or cpu"
+            )
+        return [None] * how.workers
     if choose_device(params.sample_images.device) == "cuda":
         return [f"cuda:{number}" for number in range(how.workers)]
     return [None] * how.workers

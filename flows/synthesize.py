@@ -50,6 +50,7 @@ from flows.results import (
 )
 from flows.run_log import append_run, now, only_run, revision
 from flows.versions import keep
+from tasks.machine import SAMPLED_ELSEWHERE
 from tasks.params import InputError
 
 _CHATTER = re.compile(
@@ -109,10 +110,15 @@ class StageOutput:
         return line
 
 
-def child_environment() -> dict[str, str]:
-    """The stages' environment: this interpreter first on the path, output unbuffered."""
+def child_environment(elsewhere: bool = False) -> dict[str, str]:
+    """The stages' environment: this interpreter first on the path, output unbuffered.
+
+    Args:
+        elsewhere: whether other machines sample, so that this one need not have their device.
+    """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    told = {SAMPLED_ELSEWHERE: "1"} if elsewhere else {}
+    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", **told}
 
 
 def _worth_retrying(_task: Any, _run: Any, state: State) -> bool:
@@ -128,7 +134,7 @@ def _worth_retrying(_task: Any, _run: Any, state: State) -> bool:
     retry_delay_seconds=10,
     retry_condition_fn=_worth_retrying,
 )
-def reproduce(stage: str, force: bool, idle: bool) -> Outcome:
+def reproduce(stage: str, force: bool, idle: bool, elsewhere: bool = False) -> Outcome:
     """Run one stage through DVC, its output into this task's log; not when it is known as ``idle``.
 
     Raises:
@@ -147,7 +153,7 @@ def reproduce(stage: str, force: bool, idle: bool) -> Outcome:
             progress.read(text)
 
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
-    status = run_in_group(command + ["--force"] * force, tell, child_environment())
+    status = run_in_group(command + ["--force"] * force, tell, child_environment(elsewhere))
     if status:
         raise StageFailed(stage, output.exit_status or status, output.last_words)
     progress.move(100.0)
@@ -221,7 +227,7 @@ def _run_stages(stages: list[str], force: bool, runs: list[StageRun], how: FanOu
             try:
                 if how.runner != "none" and stage in SHARDED and stage not in idle:
                     compute_shards(stage, how)
-                outcome = reproduce(stage, force, stage in idle)
+                outcome = reproduce(stage, force, stage in idle, how.runner == "ray")
                 if runs and outcome != "unchanged":
                     idle = set()
             except (InputError, StageFailed, ShardsFailed):

@@ -107,6 +107,11 @@ def export(name: Format, source: Source, out: Path) -> dict[str, int]:
     labels = source.labels()
     counts = source.count()
     splits = counts[0]
+    damaged = source.damaged()
+    if damaged:
+        log.warning(
+            "left out, as they are damaged: %d samples, such as %s", len(damaged), damaged[0]
+        )
     if not splits:
         raise InputError(
             f"--split {' '.join(source.splits)}: no sample of data/dataset is kept in there; "
@@ -179,7 +184,8 @@ def main(
         form: coco, fiftyone, hf, mmseg, voc or webdataset.
         out: the folder to write; new or empty.
         split: of the kept samples: train, val or both, one after the other.
-        include_rejected: take rejected samples too, as a split of their own, "rejected".
+        include_rejected: take rejected samples too, as a split of their own, "rejected"; damaged
+            ones are left out.
         masks: what to write of each sample: label (always), reliability, uncertainty.
         jpeg: write images as JPEG of quality 95 instead of lossless PNG; maps are always PNG.
         overwrite: replace OUT if it is an earlier export.

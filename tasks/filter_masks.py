@@ -35,25 +35,6 @@ def split_of(text: str, section: FilterMasks) -> str:
     return "val" if place < section.val_share else "train"
 
 
-def join(table: pa.Table, key: str, wanted: pa.ChunkedArray, name: str) -> pa.Table:
-    """The rows of ``table`` whose ``key`` is each of ``wanted``, in that order.
-
-    Args:
-        name: what to call the table.
-
-    Raises:
-        InputError: some are not there.
-    """
-    at = pc.index_in(wanted, value_set=table[key].combine_chunks())
-    if at.null_count:
-        lacking = wanted.filter(at.is_null())[0]
-        raise InputError(
-            f"{name} has no row for {key} {lacking} and {at.null_count - 1} others of data/samples;"
-            " run the stage that wrote it again"
-        )
-    return table.take(at)
-
-
 def decide(
     samples: pa.Table, masks: pa.Table, prompts: pa.Table, scores: pa.Table, section: FilterMasks
 ) -> tuple[Verdicts, pa.Table]:
@@ -66,9 +47,9 @@ def decide(
         InputError: a manifest lacks a sample.
     """
     ids = samples["sample_id"]
-    masks = join(masks, "sample_id", ids, "data/masks")
-    scores = join(scores, "sample_id", ids, "data/scores")
-    texts = join(prompts, "prompt_id", samples["prompt_id"], "data/prompts.parquet")["text"]
+    masks = records.join(masks, "sample_id", ids, "data/masks")
+    scores = records.join(scores, "sample_id", ids, "data/scores")
+    texts = records.join(prompts, "prompt_id", samples["prompt_id"], "data/prompts.parquet")["text"]
     verdicts = judge(scores, section)
     kept_texts = texts.filter(pa.array(verdicts.kept)).combine_chunks().dictionary_encode()
     sides = [split_of(text, section) for text in kept_texts.dictionary.to_pylist()]

@@ -16,14 +16,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from cleanlab.segmentation.rank import get_label_quality_scores
+from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
 from tasks import records
 from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests
+from tasks.in_use import write_in_use
 from tasks.label_maps import decode, ignore_value
 from tasks.params import CrossValidation, InputError, Params, TrainSegmenter
 from tasks.progress import progress
-from tasks.segmentation import train
+from tasks.segmentation import fingerprint, train
 from tasks.segmenter import Segmenter
 from tasks.shards import Member
 from tasks.training_config import build_config
@@ -158,10 +160,16 @@ def cross_validate(
     shards = sorted({root / one.label.path for one in samples})
     masks = combine(file_digests(root, shards, cache))
     cache.save()
-    for fold in range(section.folds):
+    prepared = [
+        _prepare(fold, [one for one in samples if folds[one.text] != fold], masks, params, root)
+        for fold in range(section.folds)
+    ]
+    names = [fingerprint(cfg, data, root, None) for cfg, data in prepared]
+    write_in_use("training", "score_masks", names, root)
+    for fold, (cfg, data) in enumerate(prepared):
         held_out = [one for one in samples if folds[one.text] == fold]
-        others = [one for one in samples if folds[one.text] != fold]
-        segmenter = _train(fold, others, masks, params, root)
+        finished = train(cfg, data, f"fold {fold + 1} of {section.folds}, training", root)
+        segmenter = Segmenter(finished, cfg.device)
         images = (decode(one.image.below(root).read()) for one in held_out)
         with progress(f"fold {fold + 1} of {section.folds}", len(held_out), "masks") as advance:
             found = label_probabilities(segmenter, images)
@@ -171,10 +179,10 @@ def cross_validate(
                 advance(1)
 
 
-def _train(
+def _prepare(
     fold: int, samples: Sequence[Labelled], masks: str, params: Params, root: Path
-) -> Segmenter:
-    """A network for the fold, trained on ``samples``, which are not of it."""
+) -> tuple[Config, str]:
+    """Config and digest of a fold's training, whose ``samples``, not of the fold, are written."""
     section = params.score_masks.cross_validation
     names = params.expand_prompts.label_names
     folder = FOLDS / str(fold)
@@ -198,7 +206,4 @@ def _train(
     }
     light = recipe(params.train_segmenter, section)
     cfg = build_config(light, dataset, None, len(names), reliability=False, root=root)
-    data = records.content_id(masks, [one.sample_id for one in samples])
-    return Segmenter(
-        train(cfg, data, f"fold {fold + 1} of {section.folds}, training", root), cfg.device
-    )
+    return cfg, records.content_id(masks, [one.sample_id for one in samples])

@@ -102,9 +102,11 @@ def heat_layer(heat: np.ndarray) -> str:
     """One attention map ``float (h, w)``, from dark (its minimum) to light (its maximum).
 
     Inline, as it is, small: who shows it stretches it over the image. The dark is more transparent.
+    What is no number is shown as 0.
     """
+    heat = np.nan_to_num(heat.astype(np.float32), posinf=0, neginf=0)
     low, high = float(heat.min()), float(heat.max())
-    values = (heat.astype(np.float32) - low) / (high - low if high > low else 1)
+    values = (heat - low) / (high - low if high > low else 1)
     return _ramp_uri(values, _HEAT, 0.55)
 
 

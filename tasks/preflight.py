@@ -21,7 +21,8 @@ from tasks import prompt_checks, records
 from tasks.adapters import base_problem
 from tasks.base_models import PIPELINES, BaseModel, find_model, model_files, read_model
 from tasks.checkpoints import find_initial
-from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests, write_atomically
+from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests
+from tasks.durable import new_file
 from tasks.entry import run_stage
 from tasks.image_text import find_image_text, image_text_files
 from tasks.labelled_sets import (
@@ -280,7 +281,8 @@ def run(params: Params, root: Path = Path()) -> None:
         problems += gpu_problems(params)
     if problems:
         raise InputError("\n".join(problems))
-    write_atomically(root / PASSED, json.dumps(fingerprint))
+    with new_file(root / PASSED) as file:
+        file.write(json.dumps(fingerprint).encode())
     for name, record in inputs.items():
         records.write_json(root / f"data/inputs/{name}.json", record)
     records.write_json(root / "metrics/preflight.json", {"ok": True})

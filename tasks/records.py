@@ -12,7 +12,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pyarrow as pa
+from pyarrow import compute as pc
 from pyarrow import parquet
+
+from tasks.durable import new_file
+from tasks.params import InputError
 
 T = TypeVar("T")
 
@@ -164,10 +168,14 @@ DATASET = pa.schema(
     ]
 )
 """``data/dataset/index.parquet``: every sample with its verdict. ``rule`` is the key of
-``filter_masks`` that a rejected one breaks (or finite: its scores are no numbers), ``value`` its
+``filter_masks`` that a rejected one breaks (or `FINITE`: its scores are no numbers), ``value`` its
 score and ``bound`` what it is measured against; all are empty or null for kept ones. ``split`` is
 train, val or, for rejected ones, empty; image, attention, label, reliability and, if there is one,
 uncertainty are shard addresses (`tasks.shards`)."""
+
+
+FINITE = "finite"
+"""The rule that damaged samples break: nothing can be shown or exported of them."""
 
 
 def content_id(*parts: Any) -> str:
@@ -190,11 +198,12 @@ def slug(name: str) -> str:
 def write_table(path: Path, rows: list[dict[str, Any]], schema: pa.Schema) -> None:
     """Write ``rows`` as parquet, the same bytes for the same rows.
 
-    In row groups, so that a single row is read without the others (`tasks.row_lookup`).
+    In row groups, so that a single row is read without the others (`tasks.row_lookup`). The file
+    appears as a whole or not at all (`tasks.durable`).
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pylist(rows, schema=schema)
-    parquet.write_table(table, path, compression="zstd", row_group_size=ROW_GROUP)
+    with new_file(path) as file:
+        parquet.write_table(table, file, compression="zstd", row_group_size=ROW_GROUP)
 
 
 def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) -> None:
@@ -202,22 +211,16 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]], schema: pa.Schema) ->
 
     The file appears as a whole or not at all, with the same bytes for the same rows.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    with parquet.ParquetWriter(partial, schema, compression="zstd") as writer:
+    with new_file(path) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for part in batched(rows, ROW_GROUP):
             writer.write_table(pa.Table.from_pylist(part, schema=schema))
-    partial.replace(path)
 
 
 def write_columns(path: Path, tables: Iterable[pa.Table], schema: pa.Schema) -> None:
     """As `write_rows`, of tables that have the schema's columns."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    with parquet.ParquetWriter(partial, schema, compression="zstd") as writer:
+    with new_file(path) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for table in tables:
             writer.write_table(table.select(schema.names).cast(schema))
-    partial.replace(path)
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -225,6 +228,25 @@ def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     rest = iter(items)
     while part := list(islice(rest, size)):
         yield part
+
+
+def join(table: pa.Table, key: str, wanted: pa.ChunkedArray, name: str) -> pa.Table:
+    """The rows of ``table`` whose ``key`` is each of ``wanted``, in that order.
+
+    Args:
+        name: what to call the table.
+
+    Raises:
+        InputError: some are not there.
+    """
+    at = pc.index_in(wanted, value_set=table[key].combine_chunks())
+    if at.null_count:
+        lacking = wanted.filter(at.is_null())[0]
+        raise InputError(
+            f"{name} has no row for {key} {lacking} and {at.null_count - 1} others of data/samples;"
+            " run the stage that wrote it again"
+        )
+    return table.take(at)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from tasks.params import FilterMasks
 from tasks.report_samples import Samples
 
+DUPLICATES = "duplicates"
 RULES = {
     "min_area": "covers too little of the image",
     "max_area": "covers too much of the image",
@@ -26,7 +27,7 @@ RULES = {
     "max_dark": "black image",
     "min_contrast": "flat image",
     "min_similarity": "does not fit its prompt",
-    "duplicates": "near duplicate of an earlier image",
+    DUPLICATES: "near duplicate of an earlier image",
     "max_per_class": "more of its class than asked for",
 }
 """What it means to be rejected by a threshold of ``filter_masks``."""
@@ -39,11 +40,14 @@ def rule_text(rule: str) -> str:
     return RULES.get(rule, rule.replace("_", " "))
 
 
-def bound_text(bound: Any) -> str:
-    """A bound of ``filter_masks`` as it is read: "0.04", "quantile 0.05", "" for none."""
+def bound_text(section: FilterMasks, rule: str) -> str:
+    """What ``filter_masks`` asks for by a rule: "0.04", "quantile 0.05", "" for nothing."""
+    if rule == DUPLICATES:
+        return f"at most {section.duplicate_distance}"
+    bound = getattr(section, rule, None)
     if isinstance(bound, BaseModel):
         return ", ".join(f"{name} {value:g}" for name, value in bound.model_dump().items())
-    return f"{bound:g}" if isinstance(bound, int | float) else str(bound or "")
+    return f"{bound:g}" if isinstance(bound, int | float) else ""
 
 
 def funnel(prompts: int, summary: Row, section: FilterMasks) -> tuple[list[Row], list[Row]]:
@@ -59,7 +63,7 @@ def funnel(prompts: int, summary: Row, section: FilterMasks) -> tuple[list[Row],
         {
             "rule": rule,
             "text": rule_text(rule),
-            "bound": bound_text(getattr(section, rule, None)),
+            "bound": bound_text(section, rule),
             "count": count,
             "share": count / max(summary["rejected"], 1),
         }

@@ -58,12 +58,14 @@ def spread(rows: Sequence[int], samples: Samples, count: int, seed: int) -> list
 def choose_pictured(samples: Samples, count: int, seed: int) -> list[int]:
     """Rows that get pictures: a third rejected ones, or more where few were kept; each `spread`.
 
+    Damaged samples have none: their files cannot be read, or hold no numbers.
+
     Returns:
         Row numbers, rising.
     """
-    verdicts = samples.column("kept")
-    kept = [row for row, verdict in enumerate(verdicts) if verdict]
-    rejected = [row for row, verdict in enumerate(verdicts) if not verdict]
+    verdicts = list(enumerate(zip(samples.column("kept"), samples.column("rule"), strict=True)))
+    kept = [row for row, (verdict, _) in verdicts if verdict]
+    rejected = [row for row, (verdict, rule) in verdicts if not verdict and rule != records.FINITE]
     bad = min(len(rejected), max(count // 3, count - len(kept)))
     return sorted(spread(kept, samples, count - bad, seed) + spread(rejected, samples, bad, seed))
 

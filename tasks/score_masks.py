@@ -20,6 +20,7 @@ from pyarrow import parquet
 from tasks import records
 from tasks.entry import run_stage
 from tasks.image_text import ImageText, find_image_text
+from tasks.in_use import write_in_use
 from tasks.label_maps import decode
 from tasks.mask_scores import image_scores, luma, shape_scores
 from tasks.near_duplicates import NONE, nearest_earlier, perceptual_hash, shrink
@@ -171,12 +172,20 @@ def _mean(column: pa.ChunkedArray) -> float | None:
 
 
 def run(params: Params, root: Path = Path()) -> None:
-    """Write ``data/scores`` and ``metrics/scores.json``."""
+    """Write ``data/scores`` and ``metrics/scores.json``.
+
+    The run stays in columns; a batch of it at a time becomes rows.
+
+    Raises:
+        InputError: a manifest lacks a sample.
+    """
     section, values = params.score_masks, params.expand_prompts.label_values
-    samples = records.read_rows(root / "data/samples/index.parquet")
-    masks = {row["sample_id"]: row for row in records.read_rows(root / "data/masks/index.parquet")}
-    columns = parquet.read_table(root / "data/prompts.parquet", columns=["prompt_id", "text"])
-    text_of = dict(zip(*(column.to_pylist() for column in columns.columns), strict=True))
+    samples = parquet.read_table(root / "data/samples/index.parquet")
+    masks = parquet.read_table(root / "data/masks/index.parquet")
+    masks = records.join(masks, "sample_id", samples["sample_id"], "data/masks")
+    prompts = parquet.read_table(root / "data/prompts.parquet", columns=["prompt_id", "text"])
+    prompts = records.join(prompts, "prompt_id", samples["prompt_id"], "data/prompts.parquet")
+    samples = samples.append_column("text", prompts["text"])
     names = params.expand_prompts.class_names
     similarity = None
     if section.similarity.model != "none":
@@ -184,35 +193,40 @@ def run(params: Params, root: Path = Path()) -> None:
 
     parts = []  # as columns: a hundredth of what the rows would take
     with ThreadPoolExecutor() as pool, progress("scores", len(samples), "images") as advance:
-        for rows in records.batched(samples, BATCH):
-            found = [masks[row["sample_id"]] for row in rows]
+        for first in range(0, len(samples), BATCH):
+            rows, found = (table.slice(first, BATCH).to_pylist() for table in (samples, masks))
             seen = list(pool.map(look, rows, found, repeat(values), repeat(root)))
             add_hashes(seen)
             if similarity:
-                similarity.add(seen, [text_of[row["prompt_id"]] for row in rows])
+                similarity.add(seen, [row["text"] for row in rows])
             parts.append(pa.Table.from_pylist([one.row for one in seen], schema=records.SCORES))
             advance(len(rows))
     duplicates = find_duplicates(pa.concat_tables(parts), section.duplicate_distance)
     qualities: dict[str, Quality] = {}
+    if not section.cross_validation.folds:
+        write_in_use("training", "score_masks", (), root)
     if section.cross_validation.folds:
         from tasks.label_quality import Labelled, cross_validate  # seconds to import
 
         labelled = [
             Labelled(
                 sample["sample_id"],
-                text_of[sample["prompt_id"]],
+                sample["text"],
                 Member(sample["shard"], sample["image_offset"], sample["image_size"]),
                 *(
                     Member(mask["shard"], mask[f"{kind}_offset"], mask[f"{kind}_size"])
                     for kind in ("label", "reliability")
                 ),
             )
-            for sample, mask in ((row, masks[row["sample_id"]]) for row in samples)
+            for number, part in enumerate(parts)
+            for sample, mask, finite in zip(
+                *(table.slice(number * BATCH, BATCH).to_pylist() for table in (samples, masks)),
+                part["finite"].to_pylist(),
+                strict=True,
+            )
+            if finite
         ]
-        sound = {name for part in parts for name in _sound(part)}
-        qualities = dict(
-            cross_validate([one for one in labelled if one.sample_id in sound], params, root)
-        )
+        qualities = dict(cross_validate(labelled, params, root))
 
     def finished() -> Iterator[Row]:
         for part in parts:
@@ -227,11 +241,6 @@ def run(params: Params, root: Path = Path()) -> None:
     path = root / "data/scores/index.parquet"
     records.write_rows(path, finished(), records.SCORES)
     records.write_json(root / "metrics/scores.json", summarise(parquet.read_table(path)))
-
-
-def _sound(part: pa.Table) -> list[str]:
-    found: list[str] = part.filter(part["finite"])["sample_id"].to_pylist()
-    return found
 
 
 def main() -> None:

@@ -111,6 +111,7 @@ def train(
     root: Path,
     start: InitialWeights | None = None,
     *,
+    user: str | None = None,
     curves: bool = False,
 ) -> Path:
     """Train, or continue or take over the same training from the store.
@@ -123,6 +124,7 @@ def train(
         what: what to call it in the progress bar.
         root: the repository root.
         start: see `fingerprint`.
+        user: whose last training it is, see `tasks.in_use`; None: the caller has said so itself.
         curves: whether TensorBoard can watch it.
 
     Returns:
@@ -134,7 +136,8 @@ def train(
     """
     name = fingerprint(cfg, data, root, start)
     if is_main_process():
-        write_in_use("training", what, [name], root)
+        if user:
+            write_in_use("training", user, [name], root)
         remove_abandoned(root / STORE / name)
     work = root / STORE / name
     finished = work / "finished"

@@ -2,7 +2,7 @@
 
 A sample's files share its id as their stem: ``<sample_id>.png``,
 ``<sample_id>.attention.safetensors``. Shards are byte-equal when they are made again: no time, no
-owner, members in the order given. They are written under a temporary name, flushed and renamed, so
+owner, members in the order given. They are written as `tasks.durable` says, so
 a shard that exists is whole. ``python -m tasks.shards prune`` removes what no run uses any more.
 """
 
@@ -20,6 +20,8 @@ from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from tasks.durable import new_file
 
 URI_PREFIX = "shard://"
 _URI = re.compile(rf"{URI_PREFIX}([^?#]+)\?offset=(\d+)&size=(\d+)")
@@ -102,15 +104,10 @@ def write_shard(path: Path, members: Iterable[tuple[str, bytes]]) -> list[Member
     Returns:
         One `Member` per pair, in order, with ``path`` as it was given.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    with open(partial, "wb") as file:
+    with new_file(path) as file:
         shard = ShardWriter(file, str(path))
         written = [shard.add(name, data) for name, data in members]
         shard.close()
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
     return written
 
 

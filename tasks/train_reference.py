@@ -65,7 +65,12 @@ def run(params: Params, root: Path = Path()) -> None:
     cache.save()
     log.info("training on %s on %s", labelled_set, cfg.device)
     finished = train(
-        cfg, data, "training the reference", root, curves=params.train_segmenter.tensorboard
+        cfg,
+        data,
+        "training the reference",
+        root,
+        user="train_reference",
+        curves=params.train_segmenter.tensorboard,
     )
     if not is_main_process():
         return

@@ -113,7 +113,9 @@ def run(params: Params, root: Path = Path()) -> None:
     start = InitialWeights(path, cache.file(path)) if path else None
     cache.save()
     log.info("training on %d synthetic images on %s", counts["train"], cfg.device)
-    finished = train(cfg, data, "training", root, start, curves=section.tensorboard)
+    finished = train(
+        cfg, data, "training", root, start, user="train_segmenter", curves=section.tensorboard
+    )
     if not is_main_process():
         return
     report = hand_over(finished, root / "models/segmenter", params.expand_prompts.label_names)

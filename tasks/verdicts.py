@@ -13,9 +13,11 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import compute as pc
 
+from tasks.near_duplicates import nearest_earlier
 from tasks.params import FilterMasks, Quantile, Ratio
+from tasks.records import FINITE
 
-FINITE, DUPLICATES, BALANCE = "finite", "duplicates", "max_per_class"
+DUPLICATES, BALANCE = "duplicates", "max_per_class"
 IMAGE_RULES = ("max_dark", "min_contrast")
 CLASS_RULES = (
     "min_area",
@@ -110,7 +112,7 @@ def judge(scores: pa.Table, section: FilterMasks) -> Verdicts:
     classes.judge(verdicts, section, sound)
     _judge_whole(verdicts, scores, section, WHOLE_RULES, classes.first, sound)
     if section.duplicates == "reject":
-        _reject_duplicates(verdicts, scores, section.duplicate_distance)
+        _reject_duplicates(verdicts, scores, classes.first, section.duplicate_distance)
     if section.max_per_class is not None:
         _balance(verdicts, classes, section.max_per_class)
     return verdicts
@@ -202,18 +204,24 @@ def _breaks(rule: str, values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     return broken
 
 
-def _reject_duplicates(verdicts: Verdicts, scores: pa.Table, most: int) -> None:
-    """Reject near duplicates of samples that all other rules have left.
+def _reject_duplicates(verdicts: Verdicts, scores: pa.Table, first: np.ndarray, most: int) -> None:
+    """Reject near duplicates among the samples that all other rules have left.
 
-    What resembles a rejected sample stays; what resembles a duplicate goes with it.
+    They are looked for anew, as a copy's nearest one may be rejected while an earlier copy is kept.
+    What resembles rejected samples alone stays; what resembles a duplicate goes with it.
+
+    Args:
+        first: the first class of each sample; those of different ones are not compared.
     """
-    ids = scores["sample_id"].combine_chunks()
-    original = pc.index_in(scores["duplicate_of"].combine_chunks(), ids)
-    at = pc.fill_null(original, NONE).to_numpy()
-    distance = _numbers(scores["duplicate_distance"])
-    rows = np.flatnonzero((distance <= most) & (at != NONE) & verdicts.kept[at])
-    subjects = np.array(ids.take(pa.array(at[rows])).to_pylist(), object)
-    verdicts.reject(rows, RULES.index(DUPLICATES), distance[rows], most, subjects)
+    ids, hashes = scores["sample_id"], scores["hash"]
+    eligible = np.flatnonzero(verdicts.kept & hashes.is_valid().to_numpy())
+    values = hashes.fill_null(0).to_numpy()
+    for rows in pd.Series(eligible).groupby(first[eligible]).agg(np.array):
+        nearest, bits = nearest_earlier(values[rows], most)
+        found = nearest != NONE
+        originals = ids.take(pa.array(rows[nearest[found]])).to_pylist()
+        rule = RULES.index(DUPLICATES)
+        verdicts.reject(rows[found], rule, bits[found], most, np.array(originals, object))
 
 
 def _balance(verdicts: Verdicts, classes: "_Classes", most: int | Ratio) -> None:

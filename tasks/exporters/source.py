@@ -20,7 +20,7 @@ from tasks.exporters.origin import Origin
 from tasks.image_provenance import Provenance, stamp_jpeg, stamp_png
 from tasks.label_maps import BACKGROUND, ignore_value, label_dtype
 from tasks.params import BACKGROUND_NAME, InputError
-from tasks.records import read_json, slug, stream_rows
+from tasks.records import FINITE, read_json, slug, stream_rows
 from tasks.shards import parse_uri
 
 Row = dict[str, Any]
@@ -113,21 +113,26 @@ class Source:
         return Labels(names, ignore_value(label_dtype(len(names))))
 
     def split_of(self, row: Row) -> str | None:
-        """The split that a row is exported in; None if it stays behind."""
+        """The split that a row is exported in; None if it stays behind, as damaged ones do."""
         if row["kept"]:
             return row["split"] if row["split"] in self.splits else None
-        return REJECTED if self.rejected else None
+        return REJECTED if self.rejected and row["rule"] != FINITE else None
 
     def count(self) -> tuple[Counter[str], Counter[str]]:
         """How many samples are exported: by split, and by the classes that they were made for."""
         splits: Counter[str] = Counter()
         classes: Counter[str] = Counter()
-        for row in stream_rows(self.index, ["kept", "split", "classes"], ROWS):
+        for row in stream_rows(self.index, ["kept", "rule", "split", "classes"], ROWS):
             split = self.split_of(row)
             if split is not None:
                 splits[split] += 1
                 classes.update({scores["name"] for scores in row["classes"]})
         return splits, classes
+
+    def damaged(self) -> list[str]:
+        """The ids of rejected samples that cannot be exported."""
+        rows = read_in_parts(self.index, ["sample_id", "rule"]) if self.rejected else ()
+        return [row["sample_id"] for row in rows if row["rule"] == FINITE]
 
     def samples(self) -> Iterator[Sample]:
         """The samples in the order of the index.

@@ -29,6 +29,10 @@ maskloom.sample = (() => {
 
   const pictures = (row, found) => {
     const alt = `Synthetic image: ${maskloom.textOf(row)}`;
+    if (!found && about.rules[maskloom.rows.rule[row]].key === "finite") {
+      return element("p", { className: "panel quiet" },
+        `This sample has no picture: ${maskloom.reasonOf(row)}.`);
+    }
     if (!found) {
       return element("p", { className: "panel quiet" },
         `This sample has no picture here: ${about.pictured.toLocaleString("en")} of ${about.samples.toLocaleString("en")} have one. `,

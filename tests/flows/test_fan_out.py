@@ -12,7 +12,8 @@ import pytest
 from flows import fan_out as module
 from flows.fan_out import FanOut, ShardsFailed, fan_out
 from flows.shard_workers import WorkerDied, Workers, WorkersClosed
-from tasks.params import InputError
+from tasks.in_use import read_in_use
+from tasks.params import InputError, Params, load_params
 from tasks.work_store import WorkStore
 
 ROOT = Path(__file__).parents[2]
@@ -95,6 +96,7 @@ def test_computes_what_is_missing_and_nothing_twice(house: Path, runner: str) ->
     plan(house, **dict.fromkeys(names, "works"))
     assert fan_out("toy", how) == 5
     assert fan_out("toy", how) == 0
+    assert read_in_use("toy", house) == {f"f{name}" for name in names}
     assert sorted(name for name, *_ in computed(house)) == names
     finished = WorkStore("toy", house).find("fs4")
     assert finished is not None
@@ -164,6 +166,20 @@ def test_ray_without_a_server_or_address_is_told(
     pytest.importorskip("prefect_ray", reason="Ray is not installed (make ray)")
     with pytest.raises(InputError, match=r"nothing answers at 'ray://127.0.0.1:9'"):
         fan_out("toy", how)
+
+
+def test_ray_s_machines_compute_on_what_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The head needs no GPU; what ``auto`` means there, it does not mean elsewhere."""
+    monkeypatch.setattr(module, "choose_device", lambda _: pytest.fail("asked for a device here"))
+    how, params = FanOut(runner="ray", workers=2), load_params(ROOT / "params.yaml")
+
+    def asking_for(device: str) -> Params:
+        section = params.sample_images.model_copy(update={"device": device})
+        return params.model_copy(update={"sample_images": section})
+
+    assert module._devices(asking_for("cuda"), how) == [None, None]
+    with pytest.raises(InputError, match=r"sample_images\.device: auto is what this machine has"):
+        module._devices(asking_for("auto"), how)
 
 
 @pytest.mark.slow

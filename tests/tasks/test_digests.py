@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.digests import DigestCache, combine, file_digests, files_below, write_atomically
+from tasks.digests import DigestCache, combine, file_digests, files_below
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
@@ -100,11 +100,3 @@ def test_a_folder_s_digest_follows_content_and_names(
 def test_hidden_files_do_not_count(tmp_path: Path) -> None:
     folder = tree(tmp_path / "a", {"b": "", ".DS_Store": "", ".git/config": "", "c/.d": ""})
     assert [path.name for path in files_below(folder)] == ["b"]
-
-
-def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "file.json"
-    write_atomically(path, "one")
-    write_atomically(path, "two")
-    assert path.read_text() == "two"
-    assert list(path.parent.iterdir()) == [path]

@@ -1,6 +1,7 @@
 """Exports stay in their folder, say where they come from, and replace no work of the user's."""
 
 import json
+import logging
 import re
 import subprocess
 import sys
@@ -108,6 +109,23 @@ def test_all_rows_come_along_with_their_verdicts(source: Source, tmp_path: Path)
     assert rows[5]["file"] is None
     assert rows[5]["reason"] == "dog: area 0.010 below min_area 0.04"
     assert rows[5]["seed"] == 2**62 + 5
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_damaged_samples_are_named_and_left_out(
+    source: Source, tmp_path: Path, form: Format, caplog: pytest.LogCaptureFixture
+) -> None:
+    def damage(number: int, row: dict[str, Any]) -> dict[str, Any]:
+        beyond = "shard://data/image.tar?offset=99999999&size=10"
+        return row | {"rule": "finite", "image": beyond} if number == 5 else row
+
+    rewrite(source.root, damage)
+    taken = Source(source.root, source.origin, rejected=True)
+    with caplog.at_level(logging.WARNING):
+        assert export(form, taken, tmp_path / "out") == {"train": 4, "val": 1}
+    assert "1 samples, such as 0000000000000005" in caplog.text
+    rows = read_rows(tmp_path / "out/dataset.parquet")
+    assert (rows[5]["rule"], rows[5]["exported"]) == ("finite", None)
 
 
 def test_two_exports_are_equal_byte_for_byte(source: Source, tmp_path: Path) -> None:

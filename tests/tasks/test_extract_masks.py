@@ -478,7 +478,7 @@ def write_samples(root: Path, samples: list[Sampled]) -> None:
             }
             for name in each.names
         ]
-        prompts.append({"prompt_id": f"p{i}", "seed": i, "text": "a car", "classes": classes})
+        prompts.append({"prompt_id": f"{i:016x}", "seed": i, "text": "a car", "classes": classes})
     path = root / "data/samples/shards/car-0000.tar"
     members = write_shard(path, files)
     for i in range(len(samples)):
@@ -486,7 +486,7 @@ def write_samples(root: Path, samples: list[Sampled]) -> None:
         index.append(
             {
                 "sample_id": f"s{i}",
-                "prompt_id": f"p{i}",
+                "prompt_id": f"{i:016x}",
                 "seed": i,
                 "shard": "data/samples/shards/car-0000.tar",
                 "image_offset": image.offset,

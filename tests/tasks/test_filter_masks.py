@@ -10,8 +10,9 @@ import pytest
 from pyarrow import parquet
 
 from tasks import records
-from tasks.filter_masks import decide, join, run, split_of, summarise, with_reasons
+from tasks.filter_masks import decide, run, split_of, summarise, with_reasons
 from tasks.params import FilterMasks, InputError, Params
+from tasks.records import join
 from tasks.shards import Member
 
 Make = Callable[..., Params]

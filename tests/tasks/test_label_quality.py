@@ -10,6 +10,7 @@ import pytest
 from cleanlab.segmentation.rank import get_label_quality_scores
 
 from tasks import records
+from tasks.in_use import read_in_use
 from tasks.label_quality import Labelled, cross_validate, fold_of, mask_quality, recipe
 from tasks.params import CrossValidation, InputError, Params
 from tasks.shards import Member
@@ -135,6 +136,11 @@ def test_finished_folds_are_taken_over(
         assert "finished already" not in caplog.text
         again = validated(scoring_root, toy_params, iterations=2, temperature=1.0)
         assert caplog.text.count("finished already") == 2
+    used = read_in_use("training", scoring_root)
+    assert used == {path.name for path in (scoring_root / ".maskloom/training").iterdir()}
+    assert used and len(used) == 2
+    validated(scoring_root, toy_params, iterations=1)
+    assert not used & (read_in_use("training", scoring_root) or set())
     assert again["sample3"].whole > first["sample3"].whole  # a mean, no longer the worst pixels
     shutil.rmtree(scoring_root / ".maskloom/folds")
     caplog.clear()

@@ -92,6 +92,13 @@ def test_a_constant_heat_map_is_dark_everywhere() -> None:
     assert {tuple(pixel) for pixel in seen.reshape(-1, 4).tolist()} == {(24, 16, 58, 140)}
 
 
+def test_attention_that_is_no_number_is_shown_as_none() -> None:
+    heat = np.array([[np.nan, 1.0], [np.inf, 0.5]], np.float16)
+    seen = opened(heat_layer(heat))
+    assert seen[0, 0].tolist() == seen[1, 0].tolist() == [24, 16, 58, 140]
+    assert seen[0, 1].tolist() == [252, 246, 190, 255]
+
+
 def test_reliability_is_light_where_it_is_high() -> None:
     seen = opened(reliability_layer(np.array([[0, 255]], np.uint8)))
     assert seen.tolist() == [[[22, 26, 48, 255], [250, 244, 176, 255]]]

@@ -22,7 +22,9 @@ from tasks.records import (
     read_json,
     read_rows,
     slug,
+    write_columns,
     write_json,
+    write_rows,
     write_table,
 )
 
@@ -108,6 +110,35 @@ def test_a_table_without_rows_keeps_its_columns(tmp_path: Path, schema: pa.Schem
     write_table(tmp_path / "empty.parquet", [], schema)
     assert read_rows(tmp_path / "empty.parquet") == []
     assert pa.parquet.read_schema(tmp_path / "empty.parquet").names == schema.names
+
+
+@pytest.mark.parametrize("way", ["table", "rows", "columns"])
+def test_a_manifest_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    path, done = tmp_path / "new/index.parquet", []
+    fsync, replace = os.fsync, os.replace
+
+    def watched_fsync(handle: int) -> None:
+        name = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        whole = name.is_file() and read_rows(name) == [PROMPT]
+        done.append(("flushed", "folder" if name.is_dir() else whole))
+        fsync(handle)
+
+    def watched_replace(source: Path, target: Path) -> None:
+        done.append(("renamed", target == path))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", watched_replace)
+    if way == "table":
+        write_table(path, [PROMPT], PROMPTS)
+    elif way == "rows":
+        write_rows(path, iter([PROMPT]), PROMPTS)
+    else:
+        write_columns(path, [pa.Table.from_pylist([PROMPT], schema=PROMPTS)], PROMPTS)
+    assert done == [("flushed", True), ("renamed", True), ("flushed", "folder")]
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
 def test_a_value_of_another_type_is_refused(tmp_path: Path) -> None:

@@ -40,13 +40,17 @@ def test_rules_have_words() -> None:
 
 
 def test_bounds_are_numbers_mappings_or_nothing(make_params: Make) -> None:
-    assert [bound_text(bound) for bound in (0.04, 12, None, "reject")] == [
-        "0.04",
-        "12",
-        "",
-        "reject",
-    ]
-    assert bound_text(make_params().train_segmenter.urn) == "sharpness 4"
+    rules = {
+        "min_area": 0.04,
+        "max_components": 12,
+        "min_peak": {"quantile": 0.05},
+        "max_dark": None,
+        "duplicates": "reject",
+        "duplicate_distance": 3,
+    }
+    section = make_params({f"filter_masks.{key}": value for key, value in rules.items()})
+    asked = [bound_text(section.filter_masks, rule) for rule in (*rules, "finite")]
+    assert asked == ["0.04", "12", "quantile 0.05", "", "at most 3", "3", ""]
 
 
 def test_a_sample_of_two_classes_counts_for_both(finished_run: Path) -> None:

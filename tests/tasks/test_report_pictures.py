@@ -25,6 +25,7 @@ def samples_of(*parts: tuple[str, int, bool]) -> Samples:
         "sample_id": [f"{number:04d}" for number in range(len(rows))],
         "classes": [[{"name": name}] for name, _ in rows],
         "kept": [kept for _, kept in rows],
+        "rule": ["" if kept else "min_area" for _, kept in rows],
     }
     return Samples(pa.table(table), ())
 

@@ -1,6 +1,7 @@
 """Rows of scores: for good samples, damaged ones, copies, and with models to ask."""
 
 import logging
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tasks import records
+from tasks import records, score_masks
 from tasks.image_text import ImageText
+from tasks.in_use import read_in_use, write_in_use
 from tasks.label_maps import decode, encode_image
 from tasks.params import Params
-from tasks.score_masks import find_duplicates, is_finite, run
+from tasks.score_masks import Seen, find_duplicates, is_finite, run
 from tasks.shards import Member, write_shard
 
 Make = Callable[..., Params]
@@ -73,12 +75,51 @@ def test_a_row_of_scores_for_every_sample_in_their_order(
     }
 
 
+def test_without_folds_no_training_is_in_use(scoring_root: Path, toy_params: Make) -> None:
+    write_in_use("training", "score_masks", ["of an earlier run"], scoring_root)
+    run(toy_params(), scoring_root)
+    assert read_in_use("training", scoring_root) == set()
+
+
 def test_the_same_samples_give_the_same_bytes(scoring_root: Path, toy_params: Make) -> None:
     index = scoring_root / "data/scores/index.parquet"
     run(toy_params(), scoring_root)
     before = index.read_bytes()
     run(toy_params(), scoring_root)
     assert index.read_bytes() == before
+
+
+def test_rows_are_held_a_batch_at_a_time(
+    scoring_root: Path, toy_params: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run stays in columns: as a Python object a row takes some kilobytes."""
+    monkeypatch.setattr(records, "ROW_GROUP", 64)
+
+    def unread(row: Row, mask: Row, *_: Any) -> Seen:
+        scores = {"sample_id": row["sample_id"], "finite": True, "classes": mask["classes"]}
+        return Seen(scores, None, None)
+
+    monkeypatch.setattr(score_masks, "look", unread)
+
+    def peak(copies: int) -> int:
+        for name, schema in (("samples", records.SAMPLES), ("masks", records.MASKS)):
+            path = scoring_root / f"data/{name}/index.parquet"
+            rows = records.read_rows(path)[:16]
+            many = [
+                row | {"sample_id": f"{row['sample_id'][:8]}-{number}"}
+                for number in range(copies)
+                for row in rows
+            ]
+            records.write_table(path, many, schema)
+        tracemalloc.start()
+        run(toy_params(), scoring_root)
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    peak(1)
+    few, many = peak(10), peak(200)
+    assert (many - few) / (190 * 16) < 400  # bytes a row
 
 
 def test_damaged_samples_have_a_row_too(

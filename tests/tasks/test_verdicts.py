@@ -198,24 +198,36 @@ def test_a_quantile_leaves_out_what_is_no_number(section: Callable[..., FilterMa
     assert rules(verdicts) == ["finite", "min_area", "min_area", "", "", ""]
 
 
-def copy_of(original: int, bits: int, **changes: Any) -> Row:
-    return {"duplicate_of": f"s{original}", "duplicate_distance": bits} | changes
-
-
 def test_near_duplicates_of_kept_samples_go(section: Callable[..., FilterMasks]) -> None:
     rows = table(
-        {},
-        copy_of(0, 2),
-        copy_of(1, 1),  # of a duplicate
-        copy_of(0, 3),  # too far
-        {"classes": [scored(area=0.0)]},
-        copy_of(4, 0),  # of a rejected one, whose place it takes
+        {"hash": 0b00000},
+        {"hash": 0b00011},
+        {"hash": 0b00111},  # of a duplicate
+        {"hash": 0b11100},  # too far
+        {"hash": 0b00000, "classes": [scored("dog")]},  # of another class
+        {"hash": 0b1111 << 40, "classes": [scored(area=0.0)]},
+        {"hash": 0b1111 << 40},  # of a rejected one, whose place it takes
     )
     verdicts = judge(rows, section(min_area=0.1, duplicates="reject", duplicate_distance=2))
     assert told(verdicts)[1] == "differs from s0 in 2 bits, duplicates at most 2"
-    assert rules(verdicts) == ["", "duplicates", "duplicates", "", "min_area", ""]
+    assert told(verdicts)[2] == "differs from s1 in 1 bits, duplicates at most 2"
+    assert rules(verdicts) == ["", "duplicates", "duplicates", "", "", "min_area", ""]
     assert verdicts.value[[1, 2]].tolist() == [2, 1]
     assert judge(rows, section(duplicates="keep")).kept.all()
+
+
+def test_of_exact_copies_one_is_kept_whatever_becomes_of_the_first(
+    section: Callable[..., FilterMasks],
+) -> None:
+    copies = table(
+        {"hash": 7, "classes": [scored(area=0.0)]},
+        {"hash": 7, "duplicate_of": "s0", "duplicate_distance": 0},
+        {"hash": 7, "duplicate_of": "s0", "duplicate_distance": 0},
+        {"hash": None, "finite": False},
+    )
+    verdicts = judge(copies, section(min_area=0.1, duplicates="reject", duplicate_distance=0))
+    assert rules(verdicts) == ["min_area", "", "duplicates", "finite"]
+    assert told(verdicts)[2] == "differs from s1 in 0 bits, duplicates at most 0"
 
 
 def test_balance_keeps_the_first_of_each_class(section: Callable[..., FilterMasks]) -> None:

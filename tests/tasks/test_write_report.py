@@ -318,6 +318,34 @@ def test_samples_without_pictures_stay_in_the_table(make_params: Make, finished_
     assert sorted(names) == ["lineage-0000.js", "table-0000.js"]
 
 
+def damage(root: Path) -> None:
+    """The rejected sample's image and attention are cut off, as `score_masks` then says."""
+    path = root / "data/dataset/index.parquet"
+    rows = records.read_rows(path)
+    (root / "data/samples/shards/2.tar").write_bytes(bytes(600))
+    rows[2] |= {"rule": "finite", "reason": "the image cannot be read", "value": None}
+    records.write_table(path, rows, records.DATASET)
+
+
+def test_a_damaged_sample_stays_in_the_table_with_its_reason(
+    params: Params, finished_run: Path
+) -> None:
+    damage(finished_run)
+    run(params, finished_run)
+    binary = find_chromium()
+    if binary is None:
+        pytest.skip("no Chromium is installed")
+    with Browser(binary) as browser:
+        page = (finished_run / "report/gallery.html").as_uri()
+        browser.open(f"{page}#sample=sample-2")
+        assert browser.wait(SAMPLE) == "a boat"
+        verdict = browser.evaluate("document.querySelector('#sample .verdict').textContent")
+        assert verdict == "rejected the image cannot be read"
+        quiet = browser.evaluate("document.querySelector('#sample .panel.quiet').textContent")
+        assert quiet == "This sample has no picture: the image cannot be read."
+        assert browser.errors == []
+
+
 @pytest.fixture
 def gallery(params: Params, finished_run: Path) -> Iterator[Browser]:
     """The gallery of three samples, opened from disk, its table loaded."""
