@@ -55,13 +55,18 @@ class ProgressHook(Hook):
 
 @HOOKS.register_module()
 class DivergenceHook(Hook):
-    """Stops a training whose loss is no number any more, before a checkpoint is written of it.
+    """Stops a training whose loss or weights are no numbers, before a checkpoint is written of it.
 
     Raises:
-        InputError: the loss of an iteration is infinite or NaN.
+        InputError: the loss of an iteration is infinite or NaN, or a weight is when a checkpoint
+            is due: an update can spoil the weights of which no loss has told yet.
     """
 
     priority = "HIGH"
+    REMEDY = (
+        "set dtype: float32 or a lower learning_rate. With either a new training begins; as it is, "
+        "this one would go on from its last checkpoint"
+    )
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -70,9 +75,17 @@ class DivergenceHook(Hook):
         loss = float(runner.message_hub.get_scalar("train/loss").current())
         if not math.isfinite(loss):
             raise InputError(
-                f"train_segmenter: the loss is {loss} at iteration {runner.iter + 1}; set dtype: "
-                "float32 or a lower learning_rate. The training goes on from its last checkpoint"
+                f"train_segmenter: the loss is {loss} at iteration {runner.iter + 1}; {self.REMEDY}"
             )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Look at the weights, and at buffers such as the means of batch norm."""
+        for name, value in checkpoint["state_dict"].items():
+            if value.is_floating_point() and not value.isfinite().all():
+                raise InputError(
+                    f"train_segmenter: {name} is not finite at iteration {runner.iter + 1}, so no "
+                    f"checkpoint was written; {self.REMEDY}"
+                )
 
 
 class CurvesHook(Hook):

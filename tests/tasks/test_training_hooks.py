@@ -104,6 +104,16 @@ def test_a_loss_that_is_no_number_stops_the_training(loss: float) -> None:
         DivergenceHook().after_train_iter(runner, 6)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_no_checkpoint_is_written_of_weights_that_are_no_numbers(value: float) -> None:
+    runner = SimpleNamespace(iter=6)
+    weights = {"count": torch.tensor(3), "weight": torch.tensor([1.0, 2.0])}
+    DivergenceHook().before_save_checkpoint(runner, {"state_dict": weights})
+    weights["bn.running_var"] = torch.tensor([1.0, value])
+    with pytest.raises(InputError, match=r"bn\.running_var is not finite at iteration 7, so no ch"):
+        DivergenceHook().before_save_checkpoint(runner, {"state_dict": weights})
+
+
 def test_progress_shows_what_reliability_came_to() -> None:
     shown: list[str] = []
     hub = MessageHub.get_instance("test_progress_of_reliability")
