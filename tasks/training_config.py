@@ -158,6 +158,15 @@ def use_reliability(cfg: Config, section: TrainSegmenter) -> None:
             'carry; add dict(type="LoadReliability") after LoadAnnotations, and end with '
             'dict(type="PackReliabilityInputs"), or choose none'
         )
+    if "Albu" in steps:
+        raise InputError(
+            f"{key}: Albu, in train_pipeline of {section.config}, changes image and label map and "
+            "leaves the reliability map as it was; use MMSegmentation's own transforms, or choose "
+            "none"
+        )
+    for step in cfg.train_pipeline:
+        if step.type == "Pad":
+            step.type = "PadReliability"
     preprocessor = cfg.model.pop("data_preprocessor", ConfigDict(type="SegDataPreProcessor"))
     if preprocessor.type == "SegDataPreProcessor":
         preprocessor.type = "ReliabilityDataPreProcessor"

@@ -4,7 +4,8 @@ from typing import Literal
 
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
+from mmcv import impad
+from mmcv.transforms import BaseTransform, Pad
 from mmengine import fileio
 from mmengine.structures import PixelData
 from mmseg.datasets.transforms import PackSegInputs
@@ -73,6 +74,21 @@ class LoadReliability(BaseTransform):
 
 
 @TRANSFORMS.register_module()
+class PadReliability(Pad):
+    """`Pad` that pads ``gt_reliability`` too, with 0: nothing is known of what is made up.
+
+    The stock one pads the image and ``gt_seg_map`` alone. Takes its arguments.
+    """
+
+    def _pad_seg(self, results: dict) -> None:
+        super()._pad_seg(results)
+        if "gt_reliability" in results:
+            results["gt_reliability"] = impad(
+                results["gt_reliability"], shape=results["pad_shape"][:2], pad_val=0
+            )
+
+
+@TRANSFORMS.register_module()
 class PackReliabilityInputs(PackSegInputs):
     """`PackSegInputs` that packs ``gt_reliability`` too, if there is one.
 
@@ -84,15 +100,29 @@ class PackReliabilityInputs(PackSegInputs):
         """Pack the inputs.
 
         Raises:
-            ValueError: a label is no class of the dataset.
+            ValueError: a label is no class of the dataset, or a transform gave the reliability
+                another size than the label map.
         """
         if "class_count" in results:
             _check_labels(results)
+        if "gt_reliability" in results:
+            _check_sizes(results)
         packed = super().transform(results)
         if "gt_reliability" in results:
             data = torch.from_numpy(np.ascontiguousarray(results["gt_reliability"])).float() / 255
             packed["data_samples"].set_data({"gt_reliability": PixelData(data=data[None])})
         return packed
+
+
+def _check_sizes(results: dict) -> None:
+    reliability, label = (results[key].shape for key in ("gt_reliability", "gt_seg_map"))
+    if reliability != label:
+        sample = results.get("sample_id", results["img_path"])
+        raise ValueError(
+            f"{results['seg_map_path']}: the reliability map of sample {sample} is {reliability} "
+            f"and the label map {label} at the end of train_pipeline; one of its transforms "
+            "changes the label map alone, take it out"
+        )
 
 
 def _check_labels(results: dict) -> None:

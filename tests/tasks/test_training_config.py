@@ -163,6 +163,7 @@ def test_a_stock_preprocessor_learns_to_pad_the_maps(
         ('"EncoderDecoder"', '"CascadeEncoderDecoder"', r"of wrong\.py is a CascadeEncoderDecoder"),
         ('dict(type="LoadReliability"),', "", r"train_pipeline of wrong\.py does not carry"),
         ("PackReliabilityInputs", "PackSegInputs", r"train_pipeline of wrong\.py does not carry"),
+        ('"PhotoMetricDistortion"', '"Albu", transforms=[]', r"Albu, in train_pipeline of wrong"),
         ("model = dict(", 'model = dict(pretrained="open-mmlab://r18",', "would be fetched from"),
     ],
 )
@@ -174,6 +175,15 @@ def test_a_file_that_cannot_do_it_is_refused(
     (training_root / "wrong.py").write_text(text.replace(old, new))
     with pytest.raises(InputError, match=message):
         make_config(config="wrong.py")
+
+
+def test_padding_learns_to_pad_the_maps(make_config: MakeConfig, training_root: Path) -> None:
+    text = (training_root / "tiny.py").read_text()
+    padded = text.replace('dict(type="PhotoMetricDistortion")', 'dict(type="Pad", size=(16, 16))')
+    (training_root / "padded.py").write_text(padded)
+    assert "PadReliability" in types(make_config(config="padded.py").train_pipeline)
+    alone = make_config(config="padded.py", reliability="none").train_pipeline
+    assert "Pad" in types(alone)
 
 
 def test_weights_from_a_file_are_the_users_own() -> None:

@@ -96,6 +96,21 @@ def test_a_map_of_another_size_is_refused(tmp_path: Path) -> None:
         run(tmp_path, reliability=np.zeros((4, 5), np.uint8))
 
 
+def test_a_transform_that_changes_the_label_map_alone_is_told(tmp_path: Path) -> None:
+    """Stock `Pad` does, with which nothing was said and the preprocessor cropped or padded."""
+    with pytest.raises(ValueError, match=r"sample s7 is \(4, 6\) and the label map \(5, 8\)"):
+        run(tmp_path, {"type": "Pad", "size": (8, 5)}, sample_id="s7")
+
+
+def test_padding_in_the_pipeline_has_no_reliability(tmp_path: Path) -> None:
+    sample = run(tmp_path, {"type": "PadReliability", "size": (8, 5)})["data_samples"]
+    reliability, label = sample.gt_reliability.data[0], sample.gt_sem_seg.data[0]
+    assert reliability.shape == label.shape == (5, 8)
+    assert not reliability[4:].any() and not reliability[:, 6:].any()
+    assert (label[4:] == 255).all() and (label[:, 6:] == 255).all()
+    torch.testing.assert_close(reliability[:4, :6], torch.tensor(LABEL * 10) / 255)
+
+
 def test_padding_has_no_reliability_and_the_label_255(tmp_path: Path) -> None:
     preprocess = ReliabilityDataPreProcessor(size=(5, 8))
     sample = preprocess(pseudo_collate([run(tmp_path)]), training=True)["data_samples"][0]
