@@ -62,7 +62,7 @@ class ReliabilityEncoderDecoder(EncoderDecoder):
         method: Literal["weighted", "ignore_band", "urn"] = "weighted",
         least: float = 0.0,
         quantile: float = 0.5,
-        sharpness: float = 4.0,
+        sharpness: float = 2.4,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
