@@ -95,12 +95,12 @@ def test_there_must_be_something_to_judge_by(
 
 
 def test_a_class_without_a_kept_sample_is_named() -> None:
-    def row(kept: bool, *names: str) -> dict[str, object]:
-        return {"kept": kept, "classes": [{"name": name} for name in names]}
+    def row(kept: bool, split: str, *names: str) -> dict[str, object]:
+        return {"kept": kept, "split": split, "classes": [{"name": name} for name in names]}
 
-    rows = [row(True, "car", "tree"), row(False, "boat")]
+    rows = [row(True, "train", "car", "tree"), row(False, "", "boat"), row(True, "val", "dog")]
     train_segmenter.check_classes(rows, ["car", "tree"])
-    with pytest.raises(InputError, match=r"no sample was kept of 2 classes: boat, dog; metrics"):
+    with pytest.raises(InputError, match=r"was kept for training of 2 classes: boat, dog; metrics"):
         train_segmenter.check_classes(rows, ["car", "boat", "tree", "dog"])
 
 
