@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 @MODELS.register_module()
 class ReliabilityDataPreProcessor(SegDataPreProcessor):
-    """`SegDataPreProcessor` that pads reliability maps where it pads the label maps: with 0, no trust.
+    """`SegDataPreProcessor` that pads reliability maps beside label maps: with 0, no trust.
 
     The stock one pads images and label maps at the right and bottom and leaves other maps alone.
     What comes in has the label map's size (`PackReliabilityInputs`), and nothing is cropped.
