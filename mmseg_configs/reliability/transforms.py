@@ -11,6 +11,7 @@ from mmengine.structures import PixelData
 from mmseg.datasets.transforms import PackSegInputs
 from mmseg.registry import TRANSFORMS
 
+from mmseg_configs.reliability.faults import SampleError, sample_name
 from tasks.label_maps import decode, ignore_value
 
 IGNORE_16_BIT = ignore_value(np.uint16)
@@ -53,20 +54,22 @@ class LoadReliability(BaseTransform):
         """Add the map.
 
         Raises:
-            ValueError: there is none, or it is not 8-bit grey of the label map's size.
+            SampleError: there is none, or it is not 8-bit grey of the label map's size.
         """
+        name = sample_name(results)
         if f"{self.source}_path" not in results:
-            raise ValueError(
-                f"{results['seg_map_path']}: this sample has no {self.source} map; the dataset was "
-                "made without, run extract_masks and filter_masks again"
+            raise SampleError(
+                f"{results['seg_map_path']}: sample {name} has no {self.source} map; the dataset "
+                "was made without, run extract_masks and filter_masks again"
             )
         path = results[f"{self.source}_path"]
         values = decode(fileio.get(path))
         expected = results["gt_seg_map"].shape
         if values.dtype != np.uint8 or values.shape != expected:
-            raise ValueError(
-                f"{path}: the {self.source} map must be uint8 {expected} like its label map, not "
-                f"{values.dtype} {values.shape}"
+            raise SampleError(
+                f"{path}: the {self.source} map of sample {name} must be uint8 {expected} like its "
+                f"label map, not {values.dtype} {values.shape}; run extract_masks and filter_masks "
+                "again, or mend the file"
             )
         results["gt_reliability"] = 255 - values if self.source == "uncertainty" else values
         results["seg_fields"].append("gt_reliability")
@@ -100,7 +103,7 @@ class PackReliabilityInputs(PackSegInputs):
         """Pack the inputs.
 
         Raises:
-            ValueError: a label is no class of the dataset, or a transform gave the reliability
+            SampleError: a label is no class of the dataset, or a transform gave the reliability
                 another size than the label map.
         """
         if "class_count" in results:
@@ -108,6 +111,7 @@ class PackReliabilityInputs(PackSegInputs):
         if "gt_reliability" in results:
             _check_sizes(results)
         packed = super().transform(results)
+        packed["data_samples"].set_metainfo({"sample_id": sample_name(results)})
         if "gt_reliability" in results:
             data = torch.from_numpy(np.ascontiguousarray(results["gt_reliability"])).float() / 255
             packed["data_samples"].set_data({"gt_reliability": PixelData(data=data[None])})
@@ -117,10 +121,9 @@ class PackReliabilityInputs(PackSegInputs):
 def _check_sizes(results: dict) -> None:
     reliability, label = (results[key].shape for key in ("gt_reliability", "gt_seg_map"))
     if reliability != label:
-        sample = results.get("sample_id", results["img_path"])
-        raise ValueError(
-            f"{results['seg_map_path']}: the reliability map of sample {sample} is {reliability} "
-            f"and the label map {label} at the end of train_pipeline; one of its transforms "
+        raise SampleError(
+            f"{results['seg_map_path']}: the reliability map of sample {sample_name(results)} is "
+            f"{reliability} and the label map {label} at the end of train_pipeline; one of its transforms "
             "changes the label map alone, take it out"
         )
 
@@ -131,9 +134,8 @@ def _check_labels(results: dict) -> None:
         return
     wrong = np.setdiff1d(np.unique(label), [*range(count), ignore_value(label.dtype)])
     if wrong.size:
-        sample = results.get("sample_id", results["img_path"])
-        raise ValueError(
-            f"{results['seg_map_path']}: sample {sample} has the label {wrong[0]}, and there are "
-            f"{count} classes, 0 to {count - 1}; run the stages that made the dataset again, or "
+        raise SampleError(
+            f"{results['seg_map_path']}: sample {sample_name(results)} has the label {wrong[0]}, "
+            f"and there are {count} classes, 0 to {count - 1}; run the stages that made the dataset again, or "
             "mend the file"
         )

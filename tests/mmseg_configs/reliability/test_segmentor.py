@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mmseg_configs.reliability.batch import Phase
 from mmseg_configs.reliability.losses import reliability_weighted_cross_entropy
+from tasks.params import InputError
 
 CLASSES = 3
 
@@ -137,7 +138,7 @@ def test_a_map_that_was_not_padded_like_its_label_is_refused(
     batch: tuple[Tensor, Tensor, Tensor],
 ) -> None:
     images, label, reliability = batch
-    with pytest.raises(ValueError, match=r"map is \(15, 16\) and the label map \(16, 16\)"):
+    with pytest.raises(InputError, match=r"sample .* is \(15, 16\) and the label map \(16, 16\)"):
         total(build(), (images, label, reliability[:, 1:]))
 
 
