@@ -52,8 +52,8 @@ def stack_reliability(samples: Sequence[SegDataSample]) -> Tensor | None:
             raise SampleError(
                 f"{sample.get('seg_map_path', 'a label map')}: the reliability map of sample "
                 f"{sample_name(sample)} is {tuple(reliability.shape[-2:])} and the label map "
-                f"{tuple(label.shape[-2:])} when they reach the network; the config needs PackReliabilityInputs and the "
-                "ReliabilityDataPreProcessor, which pad both alike"
+                f"{tuple(label.shape[-2:])} when they reach the network; the config needs "
+                "PackReliabilityInputs and the ReliabilityDataPreProcessor, which pad both alike"
             )
         maps.append(reliability)
     return torch.cat(maps)

@@ -123,8 +123,8 @@ def _check_sizes(results: dict) -> None:
     if reliability != label:
         raise SampleError(
             f"{results['seg_map_path']}: the reliability map of sample {sample_name(results)} is "
-            f"{reliability} and the label map {label} at the end of train_pipeline; one of its transforms "
-            "changes the label map alone, take it out"
+            f"{reliability} and the label map {label} at the end of train_pipeline; one of "
+            "its transforms changes the label map alone, take it out"
         )
 
 
@@ -136,6 +136,6 @@ def _check_labels(results: dict) -> None:
     if wrong.size:
         raise SampleError(
             f"{results['seg_map_path']}: sample {sample_name(results)} has the label {wrong[0]}, "
-            f"and there are {count} classes, 0 to {count - 1}; run the stages that made the dataset again, or "
-            "mend the file"
+            f"and there are {count} classes, 0 to {count - 1}; run the stages that made the "
+            "dataset again, or mend the file"
         )
