@@ -22,6 +22,9 @@ from tasks.records import content_seed
 
 H = TypeVar("H", bound=Hook)
 
+BEST = "best_"
+"""Begins the names of files with best weights; the iteration follows."""
+
 
 class ProgressHook(Hook):
     """Tells a progress bar of each iteration, with the loss averaged over the last ones.
@@ -145,7 +148,8 @@ class ValidationHook(Hook):
     """Validates every ``interval`` iterations and at the end, before the checkpoint is written.
 
     MMEngine's own loop validates after the checkpoint: a training that is resumed from that one
-    would miss the value. The values are part of the checkpoint; the best weights lie beside it.
+    would miss the value. The values are part of the checkpoint; the best weights lie beside it, by
+    their iteration: a training that is killed between the two goes on without them.
 
     Args:
         interval: iterations from one validation to the next.
@@ -175,7 +179,12 @@ class ValidationHook(Hook):
         return int(self.values[-1 - self.since_best][0])
 
     def before_train(self, runner: Runner) -> None:
-        """Do not go on with a training that had stopped when it was interrupted."""
+        """Drop best weights of iterations that a kill took back; stay stopped if it had stopped."""
+        if is_main_process():
+            kept = best_path(runner, self.kept(runner)) if self.values else None
+            for path in Path(runner.work_dir).glob(f"{BEST}*.pth"):
+                if path != kept:
+                    path.unlink()
         self._stop_if_due(runner)
 
     def after_train_iter(
@@ -187,7 +196,7 @@ class ValidationHook(Hook):
         percent = float(runner.val_loop.run()["mIoU"])
         self.values.append([runner.iter + 1, round(percent / 100, 4)])
         if self.keep == "best" and not self.since_best and is_main_process():
-            with new_file(best_path(runner)) as file:
+            with new_file(best_path(runner, runner.iter + 1)) as file:
                 torch.save(present_weights(runner), file)
         self._stop_if_due(runner)
 
@@ -209,9 +218,9 @@ def find_hook(runner: Runner, kind: type[H]) -> H | None:
     return next((hook for hook in runner.hooks if isinstance(hook, kind)), None)
 
 
-def best_path(runner: Runner) -> Path:
-    """Where the best weights lie while a training goes on."""
-    return Path(runner.work_dir) / "best.pth"
+def best_path(runner: Runner, iteration: int) -> Path:
+    """Where the weights of an iteration lie that were the best so far, while a training goes on."""
+    return Path(runner.work_dir) / f"{BEST}{iteration}.pth"
 
 
 def present_weights(runner: Runner) -> dict[str, Tensor]:
@@ -226,7 +235,9 @@ def kept_weights(runner: Runner) -> dict[str, Tensor]:
     """The weights that a finished training leaves, see `ValidationHook`."""
     watching = find_hook(runner, ValidationHook)
     if watching and watching.keep == "best":
-        best: dict[str, Tensor] = torch.load(best_path(runner), weights_only=True)
+        best: dict[str, Tensor] = torch.load(
+            best_path(runner, watching.kept(runner)), weights_only=True
+        )
         return best
     return present_weights(runner)
 
