@@ -134,7 +134,10 @@ class CurvesHook(Hook):
             and reliability.history
             and reliability.history[-1]["iteration"] == iteration
         ):
-            for name, value in reliability.history[-1].items():
+            row = dict(reliability.history[-1])
+            by_class = row.pop("reliable_by_class")
+            row |= {f"by class/{name}": share for name, share in by_class.items()}
+            for name, value in row.items():
                 if isinstance(value, float):
                     self.writer.add_scalar(f"reliability/{name}", value, iteration)
 

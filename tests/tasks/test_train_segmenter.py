@@ -133,6 +133,12 @@ def test_tensorboard_shows_every_curve(
     reliable = [(row["iteration"], pytest.approx(row["reliable"])) for row in report["reliability"]]
     assert shown["reliability/reliable"] == reliable
     assert set(shown) >= {"learning rate", "reliability/strength"}
+    red = [(row["iteration"], row["reliable_by_class"]["red"]) for row in report["reliability"]]
+    assert shown["reliability/by class/red"] == [
+        (step, pytest.approx(share)) for step, share in red if share is not None
+    ]
+    last = report["reliability"][-1]["reliable_by_class"]["red"]
+    assert "iteration 20: reliable" in caplog.text and f", red {last:.2f}" in caplog.text
 
 
 def test_other_bytes_in_the_same_places_are_another_training(
