@@ -76,9 +76,9 @@ def export_checkpoint(
         InputError: a file exists, or ``network`` does not fit the model.
     """
     config = path.with_suffix(".py")
-    for file in (path, config):
-        if file.exists():
-            raise InputError(f"{file}: exists; choose another name, or remove it first")
+    for target in (path, config):
+        if target.exists():
+            raise InputError(f"{target}: exists; choose another name, or remove it first")
     segmenter = Segmenter(model, "cpu", checkpoint=checkpoint)
     trained: Any = segmenter.network
     if isinstance(trained, CoTrainingSegmentor):
