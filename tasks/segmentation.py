@@ -252,14 +252,16 @@ def _share_out(cfg: Config) -> None:
 
 @contextmanager
 def _repeatable(deterministic: bool) -> Iterator[None]:
-    """MMEngine turns deterministic algorithms on for the process; turn them off again."""
+    """MMEngine sets how algorithms are chosen for the process; leave it as it was before."""
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
-    before = torch.are_deterministic_algorithms_enabled()
+    cudnn = torch.backends.cudnn
+    before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before[0])
+        cudnn.deterministic, cudnn.benchmark = before[1:]
 
 
 def hand_over(finished: Path, folder: Path, names: Sequence[str]) -> dict[str, Any]:

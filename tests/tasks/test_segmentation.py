@@ -189,14 +189,25 @@ def test_more_than_255_classes_train_and_255_is_one_of_them(
 
 
 def test_deterministic_mode_is_of_the_training_alone(
-    make_config: MakeConfig, tmp_path: Path
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    cudnn, inside = torch.backends.cudnn, []
+    before = cudnn.deterministic, cudnn.benchmark
+    validate = ValLoop.run
+
+    def watched(loop: ValLoop) -> Any:
+        inside.append(torch.are_deterministic_algorithms_enabled())
+        return validate(loop)
+
+    monkeypatch.setattr(ValLoop, "run", watched)
     one, two = (
         weights(train(make_config(deterministic=True), "data", "training", tmp_path / name))
         for name in ("one", "two")
     )
     assert all(torch.equal(one[name], two[name]) for name in one)
+    assert inside and all(inside)
     assert not torch.are_deterministic_algorithms_enabled()
+    assert (cudnn.deterministic, cudnn.benchmark) == before
 
 
 def test_weights_that_the_config_names_count_by_their_bytes(
