@@ -12,11 +12,11 @@ from mmengine.runner import Runner
 
 from mmseg_configs.reliability.batch import Phase
 from mmseg_configs.reliability.co_training import CoTrainingSegmentor
+from tasks.params import BACKGROUND_NAME
 from tasks.records import content_seed
 
 log = logging.getLogger(__name__)
 
-BACKGROUND = "background"
 LOG_EVERY = 10
 """Rows of the history from one line in the log to the next; the last is always there."""
 
@@ -91,7 +91,7 @@ class ReliabilityHook(Hook):
         """Tell the networks which label is the background, if one is."""
         if isinstance(_model(runner), CoTrainingSegmentor):
             names = runner.train_dataloader.dataset.metainfo["classes"]
-            _model(runner).background = 0 if names[0] == BACKGROUND else None
+            _model(runner).background = 0 if names[0] == BACKGROUND_NAME else None
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Set the phase for the iteration that begins."""
