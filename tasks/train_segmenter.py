@@ -41,16 +41,18 @@ def count_splits(rows: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def check_classes(rows: list[dict[str, Any]], names: Sequence[str]) -> None:
-    """Whether every class has a kept sample to learn it from.
+    """Whether every class has a kept sample in the training split to learn it from.
 
     Raises:
         InputError: some have none; all are listed.
     """
-    kept = {each["name"] for row in rows if row["kept"] for each in row["classes"]}
+    used = [row for row in rows if row["kept"] and row["split"] == "train"]
+    kept = {each["name"] for row in used for each in row["classes"]}
     empty = [name for name in names if name not in kept]
     if empty:
         raise InputError(
-            f"data/dataset: no sample was kept of {len(empty)} classes: {some(empty)}; "
+            f"data/dataset: no sample was kept for training of {len(empty)} classes: "
+            f"{some(empty)}; "
             "metrics/filter.json says why, loosen filter_masks, sample more, or leave them out of "
             "expand_prompts.classes"
         )

@@ -347,7 +347,7 @@ def test_urn_needs_response_scalings(tmp_path: Path) -> None:
     assert text.startswith("params.yaml: extract_masks.response_scalings: train_segmenter.reli")
     several = {"extract_masks__response_scalings": [0.5, 1.0, 2.0]}
     section = load(tmp_path, train_segmenter__reliability="urn", **several).train_segmenter
-    assert section.knobs == {"sharpness": 4.0}
+    assert section.knobs == {"sharpness": 2.4}
 
 
 def test_only_the_chosen_methods_knobs_count(tmp_path: Path) -> None:

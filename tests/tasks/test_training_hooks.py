@@ -1,6 +1,7 @@
 """What the hooks of a training do at which iteration."""
 
 import random
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,13 @@ from mmengine.logging import MessageHub
 
 from mmseg_configs.reliability import ReliabilityHook
 from tasks.params import InputError
-from tasks.training_hooks import DivergenceHook, IterationSeedHook, ProgressHook, ValidationHook
+from tasks.training_hooks import (
+    DivergenceHook,
+    IterationSeedHook,
+    ProgressHook,
+    ValidationHook,
+    kept_weights,
+)
 
 
 def test_an_iteration_draws_the_same_whatever_came_before_it() -> None:
@@ -46,7 +53,7 @@ def test_validation_is_due_every_interval_and_at_the_end() -> None:
 def watch(hook: ValidationHook, percents: list[float]) -> SimpleNamespace:
     """Validate once an iteration until the training is stopped."""
     values = iter(percents)
-    runner = SimpleNamespace(iter=0, max_iters=100)
+    runner = SimpleNamespace(iter=0, max_iters=100, work_dir="none")
     runner.train_loop = SimpleNamespace(stop_training=False)
     runner.val_loop = SimpleNamespace(run=lambda: {"mIoU": next(values)})
     for iteration in range(len(percents)):
@@ -83,6 +90,18 @@ def test_the_kept_iteration_is_the_last_or_the_best() -> None:
         assert hook.kept(runner) == kept
 
 
+def test_best_weights_of_iterations_that_were_taken_back_are_dropped(tmp_path: Path) -> None:
+    runner = SimpleNamespace(work_dir=str(tmp_path), iter=4, train_loop=SimpleNamespace(), hooks=[])
+    hook = ValidationHook(interval=2, keep="best")
+    runner.hooks.append(hook)
+    for iteration in (2, 4, 6):
+        torch.save({"at": torch.tensor(iteration)}, tmp_path / f"best_{iteration}.pth")
+    hook.values = [[2, 0.3], [4, 0.2]]  # the checkpoint of iteration 6 was not written
+    hook.before_train(runner)
+    assert [path.name for path in tmp_path.iterdir()] == ["best_2.pth"]
+    assert kept_weights(runner)["at"] == 2
+
+
 def test_progress_shows_the_mean_of_the_last_losses() -> None:
     shown: list[tuple[int, str]] = []
     hub = MessageHub.get_instance("test_progress_hook")
@@ -102,6 +121,16 @@ def test_a_loss_that_is_no_number_stops_the_training(loss: float) -> None:
     hub.update_scalar("train/loss", loss)
     with pytest.raises(InputError, match=f"the loss is {loss} at iteration 7; set dtype: float32"):
         DivergenceHook().after_train_iter(runner, 6)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_no_checkpoint_is_written_of_weights_that_are_no_numbers(value: float) -> None:
+    runner = SimpleNamespace(iter=6)
+    weights = {"count": torch.tensor(3), "weight": torch.tensor([1.0, 2.0])}
+    DivergenceHook().before_save_checkpoint(runner, {"state_dict": weights})
+    weights["bn.running_var"] = torch.tensor([1.0, value])
+    with pytest.raises(InputError, match=r"bn\.running_var is not finite at iteration 7, so no ch"):
+        DivergenceHook().before_save_checkpoint(runner, {"state_dict": weights})
 
 
 def test_progress_shows_what_reliability_came_to() -> None:
