@@ -131,7 +131,7 @@ class Source:
 
     def damaged(self) -> list[str]:
         """The ids of rejected samples that cannot be exported."""
-        rows = read_in_parts(self.index, ["sample_id", "rule"]) if self.rejected else ()
+        rows = stream_rows(self.index, ["sample_id", "rule"], ROWS) if self.rejected else ()
         return [row["sample_id"] for row in rows if row["rule"] == FINITE]
 
     def samples(self) -> Iterator[Sample]:
