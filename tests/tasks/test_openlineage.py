@@ -35,7 +35,7 @@ def logged_root(lineage_root: Path) -> Path:
         ],
         "outputs": {path: out.md5 for path, out in outs.items()},
     }
-    (lineage_root / ".maskloom").mkdir()
+    (lineage_root / ".maskloom").mkdir(exist_ok=True)
     (lineage_root / ".maskloom/runs.ndjson").write_text(json.dumps(run) + "\n")
     return lineage_root
 

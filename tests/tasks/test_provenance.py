@@ -123,7 +123,7 @@ def test_the_run_of_each_stage(lineage_root: Path) -> None:
         "stages": [{"stage": "filter_masks", "outcome": "ran", "seconds": 3.0}],
         "outputs": {"data/dataset": outs["data/dataset"].md5},
     }
-    (lineage_root / ".maskloom").mkdir()
+    (lineage_root / ".maskloom").mkdir(exist_ok=True)
     (lineage_root / ".maskloom/runs.ndjson").write_text(json.dumps(run) + "\n")
     runs = explain(ids(lineage_root)[0], lineage_root)["runs"]
     assert list(runs) == list(STAGES)

@@ -255,7 +255,7 @@ def test_a_checkpoint_is_written_as_a_whole(
 
     monkeypatch.setattr(segmentation, "sync", watched_sync)
     monkeypatch.setattr(Path, "replace", watched_replace)
-    finished = train(make_config(iterations=2), "data", "training", tmp_path)
+    finished = train(make_config(iterations=2), "data", "training", tmp_path, user="somebody")
     work = finished.parent.name
     expected = [
         ("flush", "iter_2.pth.partial"),
