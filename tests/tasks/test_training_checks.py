@@ -54,7 +54,11 @@ def test_weights_of_a_wider_network_are_not(
         ('dict(type="LoadReliability"),', "", "needs the reliability maps, which train_pipeline"),
         ("FCNHead", "FNCHead", r"config: own\.py cannot be built: KeyError: .*FNCHead"),
         ("stem_channels", "stem_chanels", r"cannot be built: TypeError: .*stem_chanels"),
-        ("model = dict(", "modle = dict(", "cannot be built: AttributeError"),
+        (
+            "model = dict(",
+            "modle = dict(",
+            r"own\.py: model missing; mmseg_configs/README\.md says",
+        ),
     ],
 )
 def test_a_config_that_cannot_be_trained_is_told_before_anything_runs(
