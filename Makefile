@@ -1,12 +1,16 @@
 # Everything starts here; only Python 3.11 or newer, git and make are assumed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-slow check bench crf try-crf onnx try-onnx
+.PHONY: help setup demo server test test-slow check bench crf try-crf onnx try-onnx \
+  croissant try-croissant tensorboard try-tensorboard ray
 
 python := .venv/bin/python
 stamp := .venv/.installed
 crf := .venv/.crf
 onnx := .venv/.onnx
+croissant := .venv/.croissant
+tensorboard := .venv/.tensorboard
+ray := .venv/.ray
 benchmarks := $(filter-out readme, $(basename $(notdir $(shell grep -l cyclopts.run benchmarks/*.py))))
 
 help: ## list these commands
@@ -15,10 +19,13 @@ help: ## list these commands
 demo: $(stamp) ## the whole pipeline on storybook: result table and report/index.html
 	@$(python) -m flows.synthesize
 
-test: check try-crf try-onnx ## checks and tests
+server: $(stamp) ## a Prefect server with worker, deployments and nightly run; see docs/prefect.md
+	@$(python) -m flows.server
+
+test: check try-crf try-onnx try-croissant try-tensorboard ## checks and tests
 	$(python) -m pytest -m "not slow"
 
-test-slow: check try-crf try-onnx ## checks and all tests, the long ones too
+test-slow: check try-crf try-onnx try-croissant try-tensorboard ## checks and all tests, the long ones too
 	$(python) -m pytest
 
 check: $(stamp) ## ruff and mypy
@@ -49,6 +56,32 @@ $(onnx): $(stamp)
 	$(python) -m pip install --quiet --disable-pip-version-check \
 	  onnx==1.23.2 onnxruntime==1.32.0 onnxscript==0.7.2
 	@touch $(onnx)
+
+croissant: $(croissant) ## mlcroissant, to validate what tasks.lineage croissant writes
+
+try-croissant: $(stamp)
+	@$(MAKE) --no-print-directory croissant || echo "mlcroissant is missing: its test is skipped" >&2
+
+$(croissant): $(stamp)
+	$(python) -m pip install --quiet --disable-pip-version-check --constraint requirements.lock \
+	  mlcroissant==1.1.1
+	@touch $(croissant)
+
+tensorboard: $(tensorboard) ## TensorBoard, for train_segmenter.tensorboard
+
+try-tensorboard: $(stamp)
+	@$(MAKE) --no-print-directory tensorboard || echo "TensorBoard is missing: its test is skipped" >&2
+
+$(tensorboard): $(stamp)
+	$(python) -m pip install --quiet --disable-pip-version-check tensorboard==2.21.0
+	@touch $(tensorboard)
+
+ray: $(ray) ## Ray, for a fan-out over several machines
+
+$(ray): $(stamp)
+	$(python) -m pip install --quiet --disable-pip-version-check --no-deps \
+	  ray==2.60.0 prefect-ray==0.6.0 msgpack==1.2.4 protobuf==7.36.2
+	@touch $(ray)
 
 setup: $(stamp) ## only the environment, .venv; the other commands do it when it is missing
 

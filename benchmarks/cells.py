@@ -40,11 +40,15 @@ def with_quick(changes: Changes, quick: bool) -> Changes:
     return merged
 
 
-def run_pipeline(changes: Changes, stage: str, preset: str | None = None) -> dict[str, Any]:
+def run_pipeline(
+    changes: Changes, stage: str, preset: str | None = None, kept: Path | None = None
+) -> dict[str, Any]:
     """Run the pipeline up to a stage in a clone.
 
     Args:
         changes: to ``params.yaml``, or to the preset that is to be used in its place.
+        kept: the clone, made here if it is not there, and left for the next run; None: a temporary
+            one.
 
     Returns:
         The content of each ``metrics/<name>.json`` by its name, and ``minutes``.
@@ -54,8 +58,10 @@ def run_pipeline(changes: Changes, stage: str, preset: str | None = None) -> dic
     """
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="maskloom-cell-") as temporary:
-        folder = Path(temporary) / "maskloom"
-        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+        folder = kept or Path(temporary) / "maskloom"
+        if not folder.exists():
+            subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+        subprocess.run(["git", "checkout", "--quiet", "params.yaml"], cwd=folder, check=True)
         if preset is not None:
             text = (folder / f"presets/{preset}.yaml").read_text(encoding="utf-8")
             (folder / "params.yaml").write_text(text, encoding="utf-8")

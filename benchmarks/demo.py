@@ -36,6 +36,8 @@ QUICK: dict[str, dict[str, Any]] = {
         "max_area": 1.0,
         "min_peak": 0.0,
         "min_margin": 0.0,
+        "max_dark": None,
+        "min_contrast": None,
         "val_share": 0.3,
     },
     "train_segmenter": {"iterations": 4, "batch_size": 4, "checkpoint_interval": 2},

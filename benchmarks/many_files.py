@@ -96,6 +96,7 @@ def _plain_masks(job: Any, _root: Path) -> list[extract_masks.Mask]:
         extract_masks.Mask(
             label=label,
             reliability=label,
+            entropy=0.4,
             classes=[{"name": names[0], "area": 0.1, "peak": 0.2, "margin": 0.3}],
         )
         for names in job.names

@@ -38,8 +38,7 @@ def section(name: str, result: dict[str, Any]) -> str:
             "",
             markdown_table(result["rows"]),
             "",
-            markdown_table(result["bars"]),
-            "",
+            *([markdown_table(result["bars"]), ""] if result["bars"] else []),
         ]
     )
 

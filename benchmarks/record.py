@@ -67,12 +67,16 @@ def finish(
 ) -> None:
     """Print the tables and write the result, unless ``folder`` is None.
 
+    Args:
+        bars: none where the benchmark only tells, and bounds nothing.
+
     Raises:
         SystemExit: with status 1 when a bar does not hold.
     """
     console = Console()
     console.print(_table(name, rows))
-    console.print(_table("bars", [asdict(bar) for bar in bars]))
+    if bars:
+        console.print(_table("bars", [asdict(bar) for bar in bars]))
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         result = {"ran": ran, "rows": rows, "bars": [asdict(bar) for bar in bars]}

@@ -1,12 +1,13 @@
 """What a step of co-training costs beside two steps of one network, and what loading costs.
 
 Steps are forward pass, backward pass and update on batches that lie ready, with the storybook
-network and its recipe; ClassMix is on, with its usual probability. The two kinds alternate, and the
+network and its recipe; ClassMix is on, with BECO's probability. The two kinds alternate, and the
 ratio is of their mean times: a batch that is mixed and one that is not cost differently.
 
 The loader is MMEngine's, with two worker processes and the storybook pipeline, over as many samples
 as there are: from tar shards by offset, as trainings read them, and from loose files of the same
-bytes. Rounds alternate. Cores busy is the workers' CPU time by the clock's.
+bytes. Rounds alternate. Cores busy is the CPU time, by the clock's, of the workers and of the
+process that collects what they load.
 """
 
 import statistics
@@ -42,6 +43,8 @@ DISTINCT = 200
 """Pictures that are rendered; a larger set repeats them, each time as other files."""
 BATCH = 16
 WORKERS = 2
+CLASSMIX = 0.5
+"""BECO's probability of mixing a batch."""
 STEP_RATIO = 1.10
 CORES_BUSY = 0.8 * WORKERS
 
@@ -92,7 +95,9 @@ def config(root: Path, method: str) -> Config:
     """The default preset's training by a method, with reliability and ClassMix from the start."""
     init_default_scope("mmseg")
     section = load_params(ROOT / "presets/storybook.yaml").train_segmenter
-    co_training = section.co_training.model_copy(update={"classmix_from": 0.0})
+    co_training = section.co_training.model_copy(
+        update={"classmix": CLASSMIX, "classmix_from": 0.0}
+    )
     changes = {"reliability": method, "warmup": 0.0, "fade": 0.0, "co_training": co_training}
     names = len(CLASS_NAMES["page"])
     return build_config(
@@ -154,7 +159,7 @@ def epoch(dataset: dict[str, Any]) -> tuple[float, float]:
     """Load every sample once.
 
     Returns:
-        Seconds, and CPU seconds of the worker processes; their start counts in neither.
+        Seconds, and CPU seconds of the workers and of this process; the start counts in neither.
     """
     loader = Runner.build_dataloader(
         {
@@ -166,12 +171,12 @@ def epoch(dataset: dict[str, Any]) -> tuple[float, float]:
     )
     batches = iter(loader)
     next(batches)
-    workers = [psutil.Process(worker.pid) for worker in batches._workers]
-    before, started = _cpu_seconds(workers), time.perf_counter()
+    processes = [psutil.Process(), *(psutil.Process(each.pid) for each in batches._workers)]
+    before, started = _cpu_seconds(processes), time.perf_counter()
     for _ in range(len(loader) - 1 - WORKERS):  # the workers end with the last ones
         next(batches)
     seconds = time.perf_counter() - started
-    busy = _cpu_seconds(workers) - before
+    busy = _cpu_seconds(processes) - before
     for _ in batches:
         pass
     return seconds, busy

@@ -5,12 +5,28 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import GetJsonSchemaHandler
+from pydantic_core import CoreSchema
 
 from tasks.params import InputError
+
+
+class _StageChoice:
+    """Shows a form's field as a choice of this repository's stages."""
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return handler(schema) | {"enum": stage_names(Path(__file__).parents[1])}
+
+
+StageName = Annotated[str, _StageChoice()]
+"""A stage of ``dvc.yaml``; `select_stages` checks it."""
 
 
 def stage_names(root: Path = Path()) -> list[str]:
@@ -22,30 +38,63 @@ def stage_names(root: Path = Path()) -> list[str]:
     return list(_read(root / "dvc.yaml").get("stages", {}))
 
 
-def select_stages(stages: list[str], only: str | None = None, upto: str | None = None) -> list[str]:
-    """The stages to run: all, one, or all up to and with one.
+def select_stages(
+    stages: list[str], only: str | None = None, upto: str | None = None, start: str | None = None
+) -> list[str]:
+    """The stages to run: all, one, or those from one up to and with another.
 
     Raises:
-        InputError: both are given, or a name is no stage.
+        InputError: ``only`` is given with another, a name is no stage, or ``start`` comes late.
     """
-    if only is not None and upto is not None:
-        raise InputError("--only and --upto exclude each other; give one of them")
-    chosen = only if only is not None else upto
-    if chosen is None:
-        return stages
-    if chosen not in stages:
-        near = difflib.get_close_matches(chosen, stages, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"stages: {', '.join(stages)}"
-        raise InputError(f"{chosen!r} is no stage of dvc.yaml; {hint}")
-    return [chosen] if only is not None else stages[: stages.index(chosen) + 1]
+    if only is not None and (upto is not None or start is not None):
+        other = "upto" if upto is not None else "start"
+        raise InputError(f"--only and --{other} exclude each other; give one of them")
+    for chosen in filter(None, (only, upto, start)):
+        if chosen not in stages:
+            near = difflib.get_close_matches(chosen, stages, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"stages: {', '.join(stages)}"
+            raise InputError(f"{chosen!r} is no stage of dvc.yaml; {hint}")
+    if only is not None:
+        return [only]
+    first = stages.index(start) if start is not None else 0
+    last = stages.index(upto) if upto is not None else len(stages) - 1
+    if first > last:
+        raise InputError(f"--start: {start!r} comes after {upto!r}, the stage of --upto")
+    return stages[first : last + 1]
 
 
 def output_digests(root: Path = Path()) -> dict[str, str]:
     """Output path -> MD5 from ``dvc.lock``, sorted; empty before the first run."""
-    path = root / "dvc.lock"
-    stages = _read(path).get("stages", {}) if path.exists() else {}
-    outs = [out for stage in stages.values() for out in stage.get("outs", [])]
+    outs = [out for stage in _lock(root).values() for out in stage.get("outs", [])]
     return {out["path"]: out["md5"] for out in sorted(outs, key=lambda out: out["path"])}
+
+
+def stage_outputs(stage: str, root: Path = Path()) -> dict[str, str]:
+    """As `output_digests`, of one stage; data before numbers and plots."""
+    outs = _lock(root).get(stage, {}).get("outs", [])
+    last = ("metrics/", "plots/")
+    ordered = sorted(outs, key=lambda out: (out["path"].startswith(last), out["path"]))
+    return {out["path"]: out["md5"] for out in ordered}
+
+
+def named_files(root: Path = Path()) -> tuple[list[str], list[str]]:
+    """Files of the graph that belong into git, as ``dvc.yaml`` names them.
+
+    Returns:
+        what the stages read and none writes, folders included, and what they write past DVC's
+        cache, with DVC's own files. Not all of them need to exist.
+    """
+    stages = _read(root / "dvc.yaml").get("stages", {}).values()
+    written: dict[str, bool] = {}  # path -> DVC caches it
+    for stage in stages:
+        for out in chain.from_iterable(
+            stage.get(kind, []) for kind in ("outs", "metrics", "plots")
+        ):
+            (path, options) = next(iter(out.items())) if isinstance(out, dict) else (out, {})
+            written[path] = options.get("cache", True)
+    read = {path for stage in stages for path in stage.get("deps", []) if path not in written}
+    results = [path for path, cached in written.items() if not cached]
+    return sorted(read), ["dvc.yaml", "dvc.lock", "params.yaml", *results]
 
 
 def unchanged_stages(stages: list[str], env: Mapping[str, str] | None = None) -> set[str]:
@@ -53,6 +102,11 @@ def unchanged_stages(stages: list[str], env: Mapping[str, str] | None = None) ->
     command = [sys.executable, "-m", "dvc", "status", "--json", *stages]
     answer = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     return set(stages) - set(json.loads(answer.stdout)) if answer.returncode == 0 else set()
+
+
+def _lock(root: Path) -> dict[str, Any]:
+    path = root / "dvc.lock"
+    return _read(path).get("stages", {}) if path.exists() else {}
 
 
 def _read(path: Path) -> dict[str, Any]:

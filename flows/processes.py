@@ -5,9 +5,13 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from typing import IO
+
+from flows import leash
 
 GRACE_SECONDS = 5.0
 """What a cancelled group has to end by itself, between SIGTERM and SIGKILL."""
@@ -68,15 +72,8 @@ def run_in_group(
     Returns:
         The exit status; minus the signal's number where a signal ended the command.
     """
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-        env=env,
-    )
-    assert process.stdout is not None  # PIPE was asked for
+    process = start_group(command, subprocess.PIPE, env, grace_seconds)
+    assert process.stdin is not None and process.stdout is not None  # PIPE was asked for
     lines = LineSplitter()
     try:
         while chunk := process.stdout.read1():  # type: ignore[attr-defined]  # buffered reader
@@ -89,7 +86,30 @@ def run_in_group(
         end_group(process, grace_seconds)
         raise
     finally:
+        process.stdin.close()
         process.stdout.close()
+
+
+def start_group(
+    command: Sequence[str],
+    output: int | IO[bytes],
+    env: Mapping[str, str] | None = None,
+    grace_seconds: float = GRACE_SECONDS,
+) -> subprocess.Popen[bytes]:
+    """Start a command in a group and session of its own, which ends even when we are killed.
+
+    Args:
+        output: where both streams go, as `subprocess.Popen` takes it.
+        grace_seconds: between SIGTERM and SIGKILL, should we be killed (`flows.leash`).
+    """
+    return subprocess.Popen(
+        [sys.executable, "-I", leash.__file__, str(grace_seconds), *command],
+        stdin=subprocess.PIPE,  # held open, never written: its end tells of ours
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        env=env,
+    )
 
 
 def end_group(process: subprocess.Popen[bytes], grace_seconds: float = GRACE_SECONDS) -> None:

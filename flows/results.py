@@ -10,6 +10,7 @@ from rich.table import Table
 
 ADAPTATION = Path("metrics/adaptation.json")
 EVALUATION = Path("metrics/evaluation.json")
+FILTER = Path("metrics/filter.json")
 REPORT = Path("report/index.html")
 
 Outcome = Literal["ran", "restored", "unchanged", "failed", "cancelled"]
@@ -62,6 +63,19 @@ def result_rows(evaluation: dict[str, Any]) -> list[Row]:
         {"class": name, "synthetic only": _number(ours), "reference": _number(theirs)}
         for name, ours, theirs in pairs
     ]
+
+
+def funnel_rows(root: Path = Path()) -> list[Row]:
+    """How many samples came through each step, and which rules turned the others away."""
+    found: dict[str, Any] = json.loads((root / FILTER).read_text(encoding="utf-8"))
+    steps = [
+        ("images sampled", found["samples"]),
+        *((f"rejected by {rule}", -count) for rule, count in found["reasons"].items()),
+        ("masks kept", found["kept"]),
+        ("held out to watch the training", -found["val"]),
+        ("used for training", found["train"]),
+    ]
+    return [{"step": step, "samples": f"{count:,}"} for step, count in steps]
 
 
 def result_view(evaluation: dict[str, Any], adaptation: str | None = None) -> Group:

@@ -18,6 +18,7 @@ from pathlib import Path
 from flows.graph import output_digests
 from flows.results import StageRun
 from tasks.params import InputError
+from tasks.report_script import script_json
 
 FOLDER = Path(".maskloom")
 
@@ -52,24 +53,37 @@ def only_run(root: Path = Path()) -> Iterator[None]:
 
 
 def append_run(
-    run_id: str, started: str, state: str, runs: list[StageRun], root: Path = Path()
+    run_id: str,
+    started: str,
+    state: str,
+    runs: list[StageRun],
+    root: Path = Path(),
+    version: str | None = None,
 ) -> None:
-    """Add a line: the run, the machine, the code's revision, the stages, the outputs' digests."""
+    """Add a line: the run, the machine, the code's revision, the stages, the outputs' digests.
+
+    Args:
+        version: the name under which `flows.versions` has kept the run.
+    """
     entry = {
         "run_id": run_id,
         "started": started,
         "ended": now(),
         "state": state,
         "host": socket.gethostname(),
-        "revision": _revision(root),
+        "revision": revision(root),
+        "version": version,
         "stages": [asdict(run) | {"seconds": round(run.seconds, 2)} for run in runs],
         "outputs": output_digests(root),
     }
     with open(root / FOLDER / "runs.ndjson", "a", encoding="utf-8") as file:
         file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+    times = {key: entry[key] for key in ("started", "host", "stages")}
+    script = f"maskloomTimings({script_json(times)});\n"
+    (root / FOLDER / "timings.js").write_text(script, encoding="ascii")
 
 
-def _revision(root: Path) -> str | None:
+def revision(root: Path = Path()) -> str | None:
     """The commit, with "-dirty" where tracked files differ from it; None outside of git."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     answer = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)

@@ -9,6 +9,7 @@ Prefect adds logs, retries, a schedule, cancellation and artifacts. Works with a
 import os
 import re
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,26 +18,39 @@ from typing import Annotated, Any, NoReturn
 import cyclopts
 from cyclopts import Parameter
 from prefect import flow, get_run_logger, runtime, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Completed, Failed
 from rich.console import Console
 
-from flows.graph import select_stages, stage_names, unchanged_stages
+from flows.artifacts import ProgressBar, leave_results
+from flows.fan_out import SHARDED, FanOut, ShardsFailed
+from flows.fan_out import fan_out as compute_shards
+from flows.graph import StageName, select_stages, stage_names, unchanged_stages
 from flows.processes import run_in_group
 from flows.results import (
     EVALUATION,
+    FILTER,
     REPORT,
     Outcome,
     StageRun,
     adaptation_sentence,
+    funnel_rows,
     read_evaluation,
     result_rows,
     result_view,
     stages_markdown,
 )
-from flows.run_log import append_run, now, only_run
+from flows.run_log import append_run, now, only_run, revision
+from flows.versions import keep
+from tasks.machine import SAMPLED_ELSEWHERE
 from tasks.params import InputError
 
 _CHATTER = re.compile(
@@ -96,10 +110,15 @@ class StageOutput:
         return line
 
 
-def child_environment() -> dict[str, str]:
-    """The stages' environment: this interpreter first on the path, output unbuffered."""
+def child_environment(elsewhere: bool = False) -> dict[str, str]:
+    """The stages' environment: this interpreter first on the path, output unbuffered.
+
+    Args:
+        elsewhere: whether other machines sample, so that this one need not have their device.
+    """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
+    told = {SAMPLED_ELSEWHERE: "1"} if elsewhere else {}
+    return {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1", **told}
 
 
 def _worth_retrying(_task: Any, _run: Any, state: State) -> bool:
@@ -115,7 +134,7 @@ def _worth_retrying(_task: Any, _run: Any, state: State) -> bool:
     retry_delay_seconds=10,
     retry_condition_fn=_worth_retrying,
 )
-def reproduce(stage: str, force: bool, idle: bool) -> Outcome:
+def reproduce(stage: str, force: bool, idle: bool, elsewhere: bool = False) -> Outcome:
     """Run one stage through DVC, its output into this task's log; not when it is known as ``idle``.
 
     Raises:
@@ -125,25 +144,38 @@ def reproduce(stage: str, force: bool, idle: bool) -> Outcome:
     if idle:
         log.info("nothing to do")
         return "unchanged"
+    clock = time.monotonic()
+    progress = ProgressBar(stage)
 
     def tell(line: str) -> None:
         if (text := output.read(line)) is not None:
             log.info("%s", text)
+            progress.read(text)
 
     command = [sys.executable, "-m", "dvc", "repro", "--single-item", stage]
-    status = run_in_group(command + ["--force"] * force, tell, child_environment())
+    status = run_in_group(command + ["--force"] * force, tell, child_environment(elsewhere))
     if status:
         raise StageFailed(stage, output.exit_status or status, output.last_words)
+    progress.move(100.0)
+    if output.outcome != "unchanged":
+        leave_results(StageRun(stage, output.outcome, time.monotonic() - clock))
     return output.outcome
 
 
 @flow(name="synthesize")
-def synthesize(only: str | None = None, upto: str | None = None, force: bool = False) -> State:
+def synthesize(
+    only: StageName | None = None,
+    upto: StageName | None = None,
+    force: bool = False,
+    start: StageName | None = None,
+    fan_out: FanOut | None = None,
+) -> State:
     """Run the stages of ``dvc.yaml`` in order and leave the result as artifacts.
 
     Args:
         only: run just this stage.
         upto: run the stages up to and with this one.
+        start: run the stages from this one on.
         force: run them even where nothing changed.
 
     Returns:
@@ -151,10 +183,10 @@ def synthesize(only: str | None = None, upto: str | None = None, force: bool = F
     """
     runs: list[StageRun] = []
     try:
-        stages = select_stages(stage_names(), only, upto)
+        stages = select_stages(stage_names(), only, upto, start)
         with only_run():
-            _run_stages(stages, force, runs)
-    except (InputError, StageFailed) as error:
+            _run_stages(stages, force, runs, fan_out or FanOut())
+    except (InputError, StageFailed, ShardsFailed) as error:
         return Failed(message=str(error).partition("\n")[0], data=error)
     finally:
         if runs and runs[-1].outcome != "cancelled":
@@ -167,11 +199,19 @@ def synthesize(only: str | None = None, upto: str | None = None, force: bool = F
             key="synthesize-result",
             description="\n\n".join(filter(None, [f"IoU, {EVALUATION}", adaptation_sentence()])),
         )
+    if "filter_masks" in stages and FILTER.exists():
+        create_table_artifact(funnel_rows(), key="synthesize-funnel", description=str(FILTER))
+    if "write_report" in stages and REPORT.exists():
+        link = REPORT.resolve().as_uri()
+        create_link_artifact(link, link_text=str(REPORT), key="synthesize-report")
     return Completed(message=f"{len(runs)} stages in {sum(run.seconds for run in runs):.0f} s")
 
 
-def _run_stages(stages: list[str], force: bool, runs: list[StageRun]) -> None:
+def _run_stages(stages: list[str], force: bool, runs: list[StageRun], how: FanOut) -> None:
     """Run ``stages``, noting each in ``runs``, and write the run log however it ends.
+
+    Args:
+        how: where shards are computed before the stage that they belong to.
 
     After the first, which checks the inputs, DVC is asked once which have nothing to do; that holds
     for the next ones until one of them has run.
@@ -185,10 +225,12 @@ def _run_stages(stages: list[str], force: bool, runs: list[StageRun]) -> None:
             clock = time.monotonic()
             outcome: Outcome = "cancelled"
             try:
-                outcome = reproduce(stage, force, stage in idle)
+                if how.runner != "none" and stage in SHARDED and stage not in idle:
+                    compute_shards(stage, how)
+                outcome = reproduce(stage, force, stage in idle, how.runner == "ray")
                 if runs and outcome != "unchanged":
                     idle = set()
-            except StageFailed:
+            except (InputError, StageFailed, ShardsFailed):
                 outcome = "failed"
                 raise
             finally:
@@ -196,23 +238,46 @@ def _run_stages(stages: list[str], force: bool, runs: list[StageRun]) -> None:
     finally:
         last = runs[-1].outcome if runs else "unchanged"
         state = last if last in ("failed", "cancelled") else "completed"
-        append_run(str(runtime.flow_run.id), started, state, runs)
+        run_id = str(runtime.flow_run.id)
+        version = _keep(run_id) if state == "completed" else None
+        append_run(run_id, started, state, runs, version=version)
+        if version:
+            _tag_run(version)
+
+
+def _keep(run_id: str) -> str | None:
+    """Keep the run as a version; a full disk or git's refusal takes nothing from the run itself."""
+    try:
+        return keep(run_id, now())
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", None) or error
+        get_run_logger().warning("the run is not kept as a version: %s", str(said).strip())
+        return None
+
+
+def _tag_run(version: str) -> None:
+    """Name the code's revision and the kept version on the run, for the server's search."""
+    tags = {*runtime.flow_run.tags, f"revision:{revision()}", f"version:{version}"}
+    with get_client(sync_client=True) as client:
+        client.update_flow_run(runtime.flow_run.id, tags=sorted(tags))
 
 
 def main(
     *,
     only: Annotated[str | None, Parameter(help="run just this stage")] = None,
     upto: Annotated[str | None, Parameter(help="run the stages up to and with this one")] = None,
+    start: Annotated[str | None, Parameter(help="run the stages from this one on")] = None,
     force: Annotated[
         bool, Parameter(help="run them even where nothing changed", negative="")
     ] = False,
+    fan_out: FanOut | None = None,
 ) -> None:
     """Run the pipeline through Prefect: class names in, a measured segmentation network out."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda got, _frame: sys.exit(128 + got))  # an orderly end for all
     try:
-        select_stages(stage_names(), only, upto)
-        state = synthesize(only, upto, force, return_state=True)
+        select_stages(stage_names(), only, upto, start)
+        state = synthesize(only, upto, force, start, fan_out, return_state=True)
     except KeyboardInterrupt:
         _stop("Stopped. Finished stages are kept; the next run goes on from there.", 130)
     except InputError as error:
@@ -221,6 +286,13 @@ def main(
         if not str(error).startswith("Failed to reach API"):
             raise
         _stop(f"{error}: start that Prefect server, or unset PREFECT_API_URL to run without one")
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code != 401:
+            raise
+        _stop(
+            f"{error.request.url.host}: the Prefect server asks for a name and password; "
+            "give its own, export PREFECT_API_AUTH_STRING=NAME:PASSWORD"
+        )
     if not state.is_completed():
         _stop(state.result(raise_on_failure=False))
     console = Console()

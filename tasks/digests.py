@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from tasks.durable import new_file
+
 CACHE_PATH = Path(".maskloom/digest_cache.json")
 """Where the digests are remembered, from the repository root."""
 
@@ -55,16 +57,9 @@ class DigestCache:
     def save(self) -> None:
         """Write what was learnt; does nothing where nothing was."""
         if self._changed:
-            write_atomically(self.path, json.dumps(self._known, sort_keys=True))
+            with new_file(self.path) as file:
+                file.write(json.dumps(self._known, sort_keys=True).encode())
             self._changed = False
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file as a whole: whoever reads it sees the old text or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -87,8 +82,3 @@ def combine(digests: dict[str, str]) -> str:
     """One SHA-256 of names and contents, whatever their order and wherever the folder lies."""
     lines = "".join(f"{digests[name]}  {name}\n" for name in sorted(digests))
     return hashlib.sha256(lines.encode()).hexdigest()
-
-
-def folder_digest(folder: Path, cache: DigestCache) -> str:
-    """The SHA-256 of a folder: of its sorted relative names and their contents."""
-    return combine(file_digests(folder, files_below(folder), cache))

@@ -1,10 +1,12 @@
-"""Export a trained network to TorchScript or ONNX, and check that the outputs agree.
+"""Export a trained network: to TorchScript or ONNX, or as a checkpoint of MMSegmentation.
 
     python -m tasks.export_network segmenter.onnx
     python -m tasks.export_network deeplab.pt --model deeplab.py --checkpoint deeplab.pth
+    python -m tasks.export_network segmenter.pth --network 0
 
-The exported network needs no MMSegmentation: RGB images ``float32 (N, 3, H, W)``, 0..255, go in as
-``images``, and ``logits``, ``float32 (N, C, H, W)`` before the softmax, come out; N, H and W are
+A checkpoint has its config beside it, see `tasks.stock_checkpoint`. The other two are written only
+if the outputs agree, and need no MMSegmentation: RGB images ``float32 (N, 3, H, W)``, 0..255, go in
+as ``images``, and ``logits``, ``float32 (N, C, H, W)`` before the softmax, come out; N, H and W are
 free. Normalisation is inside; resizing, padding and sliding windows, of the config's
 ``test_pipeline``, are not. The file carries the class names by label value, JSON under
 ``classes.json``.
@@ -16,10 +18,11 @@ import logging
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import cyclopts
 import torch
+from cyclopts import Parameter
 from mmengine.config import ConfigDict
 from mmengine.model import revert_sync_batchnorm
 from torch import Tensor, nn
@@ -28,6 +31,7 @@ from torch.nn.functional import interpolate
 from tasks.entry import run_tool
 from tasks.params import InputError
 from tasks.segmenter import Segmenter
+from tasks.stock_checkpoint import export_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +137,7 @@ def save_onnx(module: ImageNetwork, example: Tensor, names: Sequence[str], path:
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
 
 
+CHECKPOINT = ".pth"
 FORMATS = {".pt": save_torchscript, ".onnx": save_onnx}
 
 
@@ -165,7 +170,7 @@ def export(segmenter: Segmenter, path: Path) -> list[tuple[tuple[int, ...], floa
             outputs differ.
     """
     if path.suffix not in FORMATS:
-        raise InputError(f"{path}: must end in {' or '.join(FORMATS)}")
+        raise InputError(f"{path}: must end in {', '.join(FORMATS)} or {CHECKPOINT}")
     if path.exists():
         raise InputError(f"{path}: exists; choose another name, or remove it first")
     network: Any = revert_sync_batchnorm(segmenter.network)
@@ -197,15 +202,29 @@ def export(segmenter: Segmenter, path: Path) -> list[tuple[tuple[int, ...], floa
 
 @app.default
 def export_network(
-    path: Path, *, model: Path = Path("models/segmenter"), checkpoint: Path | None = None
+    path: Path,
+    *,
+    model: Path = Path("models/segmenter"),
+    checkpoint: Path | None = None,
+    network: Annotated[Literal["0", "1"] | None, Parameter(negative="")] = None,
 ) -> None:
-    """Export a trained network to TorchScript or ONNX, and check that the outputs agree.
+    """Export a trained network to TorchScript or ONNX, or as a checkpoint of MMSegmentation.
+
+    Of TorchScript and ONNX it is checked that the outputs agree.
 
     Args:
-        path: the file to write: .pt is TorchScript, .onnx is ONNX (`make onnx`).
+        path: the file to write: .pt is TorchScript, .onnx is ONNX (`make onnx`); .pth is a
+            checkpoint, with its config as .py beside it.
         model: a folder with config.py and weights.pth, or a config file of MMSegmentation.
         checkpoint: the weights of a config file.
+        network: which one of co-training's two goes into a .pth.
     """
+    if path.suffix == CHECKPOINT:
+        config = export_checkpoint(model, path, checkpoint, int(network) if network else None)
+        log.info("written: %s and %s", path, config)
+        return
+    if network:
+        raise InputError("--network: is for .pth; .pt and .onnx take both networks' mean")
     compared = export(Segmenter(model, "cpu", checkpoint=checkpoint), path)
     for shape, value in compared:
         log.info("%s: outputs agree to %.1e of the largest logit", "x".join(map(str, shape)), value)

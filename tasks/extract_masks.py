@@ -35,7 +35,7 @@ from tasks.params import ExtractMasks, Params
 from tasks.progress import progress
 from tasks.refine import dense_crf, guided_filter
 from tasks.shards import ShardWriter
-from tasks.uncertainty import label_variance
+from tasks.uncertainty import label_variance, normalised_entropy
 from tasks.work_store import Shard, WorkStore
 
 RELIABILITY_MAX = 255
@@ -73,11 +73,13 @@ class Sampled:
 class Mask:
     """A sample's label map ``(H, W)``, reliability ``uint8 (H, W)``, and each class's scores.
 
-    Where response scalings are asked for, ``uncertainty`` is ``uint8 (H, W)``, 0..255 meaning 0..1.
+    ``entropy`` is the mean over the image of `tasks.uncertainty.normalised_entropy`. Where response
+    scalings are asked for, ``uncertainty`` is ``uint8 (H, W)``, 0..255 meaning 0..1.
     """
 
     label: np.ndarray
     reliability: np.ndarray
+    entropy: float
     classes: list[Row]
     uncertainty: np.ndarray | None = None
 
@@ -91,6 +93,12 @@ def label_and_margin(stack: Tensor) -> tuple[Tensor, Tensor]:
     """Best channel ``int64 (N, H, W)`` and its lead over the second best ``float (N, H, W)``."""
     best = stack.topk(2, dim=1)
     return best.indices[:, 0], best.values[:, 0] - best.values[:, 1]
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Intersection over union of two ``bool (H, W)``; 0 where both are empty."""
+    union = int((one | other).sum())
+    return int((one & other).sum()) / union if union else 0.0
 
 
 def margin_rank(label: np.ndarray, margin: np.ndarray) -> np.ndarray:
@@ -210,13 +218,15 @@ def decide(
     """
     best = stack[:, 1:].amax(1).numpy()
     refined = refine(batch, stack, section)
+    raw = stack.argmax(1).numpy()
     channels, margins = (t.numpy() for t in label_and_margin(refined))
+    entropies = normalised_entropy(refined).numpy()
     uncertainty = None
     if section.response_scalings:
         varies = label_variance(refined, section.response_scalings)
         uncertainty = (varies * RELIABILITY_MAX).round().to(torch.uint8).numpy()
     if section.all_claimed:  # the first channel can still win a tie, or by the filter's overshoot
-        channels = 1 + refined[:, 1:].argmax(1).numpy()
+        raw, channels = (1 + each[:, 1:].argmax(1).numpy() for each in (stack, refined))
     dtype = label_dtype(max(values.values()) + 1)
     ignore = ignore_value(dtype)
     rest = ignore if BACKGROUND in values.values() else BACKGROUND
@@ -234,12 +244,21 @@ def decide(
             unsure &= best[i] < section.self_attention.foreground
             label[unsure] = ignore
         reliability[label == ignore] = 0
-        scores = [
-            _scores(name, channel == k, margin, float(peaks[i, k - 1]))
-            for k, name in enumerate(one.classes, start=1)
-        ]
+        scores = []
+        for k, name in enumerate(one.classes, start=1):
+            inside = channel == k
+            scores.append(
+                {
+                    "name": name,
+                    "area": float(inside.mean()),
+                    "peak": float(peaks[i, k - 1]),
+                    "margin": _mean(margin, inside),
+                    "entropy": _mean(entropies[i], inside),
+                    "agreement": overlap(raw[i] == k, inside),
+                }
+            )
         varying = None if uncertainty is None else uncertainty[i]
-        masks.append(Mask(label, reliability, scores, varying))
+        masks.append(Mask(label, reliability, float(entropies[i].mean()), scores, varying))
     return masks
 
 
@@ -247,10 +266,9 @@ def _images(batch: Sequence[Sampled]) -> np.ndarray:
     return np.stack([one.image for one in batch])
 
 
-def _scores(name: str, inside: np.ndarray, margin: np.ndarray, peak: float) -> Row:
-    """A class's `tasks.records.MASK_CLASS`."""
-    mean = float(margin[inside].mean()) if inside.any() else 0.0
-    return {"name": name, "area": float(inside.mean()), "peak": peak, "margin": mean}
+def _mean(values: np.ndarray, inside: np.ndarray) -> float:
+    """The mean of ``values`` where ``inside``; 0 where that is nowhere."""
+    return float(values[inside].mean()) if inside.any() else 0.0
 
 
 def batches(samples: Sequence[Sampled], size: int) -> Iterator[list[int]]:
@@ -291,7 +309,7 @@ def pack(job: MaskJob, masks: Sequence[Mask]) -> Shard:
     writer = ShardWriter(file)
     entries: list[Row] = []
     for key, mask in zip(job.ids, masks, strict=True):
-        entry: Row = {"sample_id": key, "classes": mask.classes}
+        entry: Row = {"sample_id": key, "entropy": mask.entropy, "classes": mask.classes}
         for kind, data in mask_files(mask).items():
             entry |= writer.add(f"{key}.{kind}.png", data).columns(kind)
         entries.append(entry)

@@ -1,56 +1,32 @@
 """Stage ``filter_masks``: scores to verdicts. Every sample keeps its row, with the reason.
 
-Also splits the kept samples: those of one text lie on one side, so that the held-out part holds no
-twin of a training image.
+Reads manifests only, no image. Also splits the kept samples: those of one text lie on one side, so
+that the held-out part holds no twin of a training image.
 """
 
+import logging
 import shutil
-from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import cyclopts
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow import compute as pc
+from pyarrow import parquet
 
 from tasks import records
 from tasks.entry import run_stage
 from tasks.params import FilterMasks, InputError, Params
-from tasks.shards import Member
+from tasks.shards import addresses
+from tasks.verdicts import RULES, Verdicts, judge
 
-Row = dict[str, Any]
+log = logging.getLogger(__name__)
 
-
-def judge(classes: list[Row], section: FilterMasks) -> tuple[str, str]:
-    """The first rule that a sample breaks.
-
-    With ``absent: allow`` the image need not show every class of its prompt: those below
-    ``min_area`` are left out, as long as one is there.
-
-    Args:
-        classes: the scores of each prompted class, see `tasks.records.MASK_CLASS`.
-
-    Returns:
-        The rule's key in ``params.yaml`` and the reason with its numbers; both empty when all hold.
-    """
-    if section.absent == "allow":
-        classes = [one for one in classes if one["area"] >= section.min_area] or classes
-    for scores in classes:
-        checks = (
-            ("min_area", scores["area"], section.min_area, scores["area"] >= section.min_area),
-            ("max_area", scores["area"], section.max_area, scores["area"] <= section.max_area),
-            ("min_peak", scores["peak"], section.min_peak, scores["peak"] >= section.min_peak),
-            (
-                "min_margin",
-                scores["margin"],
-                section.min_margin,
-                scores["margin"] >= section.min_margin,
-            ),
-        )
-        for key, value, bound, holds in checks:
-            if not holds:
-                kind, score = key.split("_")
-                side = "below" if kind == "min" else "above"
-                return key, f"{scores['name']}: {score} {value:.3f} {side} {key} {bound:g}"
-    return "", ""
+FEW = 10
+"""Classes with too few samples that the log names."""
 
 
 def split_of(text: str, section: FilterMasks) -> str:
@@ -60,55 +36,77 @@ def split_of(text: str, section: FilterMasks) -> str:
 
 
 def decide(
-    samples: list[Row], masks: list[Row], prompts: list[Row], section: FilterMasks
-) -> list[Row]:
-    """One `tasks.records.DATASET` row a sample, with a ``rule`` for the statistics."""
-    mask_of = {row["sample_id"]: row for row in masks}
-    text_of = {row["prompt_id"]: row["text"] for row in prompts}
-    rows = []
-    for sample in samples:
-        mask = mask_of[sample["sample_id"]]
-        rule, reason = judge(mask["classes"], section)
-        image = Member(sample["shard"], sample["image_offset"], sample["image_size"])
-        attention = Member(sample["shard"], sample["attention_offset"], sample["attention_size"])
-        label = Member(mask["shard"], mask["label_offset"], mask["label_size"])
-        trust = Member(mask["shard"], mask["reliability_offset"], mask["reliability_size"])
-        varying = None
-        if mask.get("uncertainty_size") is not None:
-            at, size = mask["uncertainty_offset"], mask["uncertainty_size"]
-            varying = Member(mask["shard"], at, size).uri
-        rows.append(
-            {
-                "sample_id": sample["sample_id"],
-                "prompt_id": sample["prompt_id"],
-                "text": text_of[sample["prompt_id"]],
-                "classes": mask["classes"],
-                "kept": not rule,
-                "rule": rule,
-                "reason": reason,
-                "split": "" if rule else split_of(text_of[sample["prompt_id"]], section),
-                "image": image.uri,
-                "attention": attention.uri,
-                "label": label.uri,
-                "reliability": trust.uri,
-                "uncertainty": varying,
-            }
-        )
-    return rows
+    samples: pa.Table, masks: pa.Table, prompts: pa.Table, scores: pa.Table, section: FilterMasks
+) -> tuple[Verdicts, pa.Table]:
+    """A verdict on every sample, and the columns of `tasks.records.DATASET` but for the reason.
+
+    Args:
+        samples, masks, prompts, scores: the manifests; the order is that of ``samples``.
+
+    Raises:
+        InputError: a manifest lacks a sample.
+    """
+    ids = samples["sample_id"]
+    masks = records.join(masks, "sample_id", ids, "data/masks")
+    scores = records.join(scores, "sample_id", ids, "data/scores")
+    texts = records.join(prompts, "prompt_id", samples["prompt_id"], "data/prompts.parquet")["text"]
+    verdicts = judge(scores, section)
+    kept_texts = texts.filter(pa.array(verdicts.kept)).combine_chunks().dictionary_encode()
+    sides = [split_of(text, section) for text in kept_texts.dictionary.to_pylist()]
+    split = np.full(len(ids), "", object)
+    split[verdicts.kept] = np.array(sides, object)[kept_texts.indices.to_numpy()]
+    rule_names = np.array([*RULES, ""], object)
+    return verdicts, pa.table(
+        {
+            "sample_id": ids,
+            "prompt_id": samples["prompt_id"],
+            "text": texts,
+            "classes": scores["classes"],
+            "kept": verdicts.kept,
+            "rule": rule_names[verdicts.rule],
+            "value": pa.array(verdicts.value, from_pandas=True),
+            "bound": pa.array(verdicts.bound, from_pandas=True),
+            "split": split,
+            "image": addresses(samples, "image"),
+            "attention": addresses(samples, "attention"),
+            "label": addresses(masks, "label"),
+            "reliability": addresses(masks, "reliability"),
+            "uncertainty": addresses(masks, "uncertainty"),
+        }
+    )
 
 
-def summarise(rows: list[Row], class_names: list[str]) -> dict[str, Any]:
-    """The funnel: how many were kept, and which rule rejected the others."""
-    kept = [row for row in rows if row["kept"]]
-    per_class = Counter(scores["name"] for row in kept for scores in row["classes"])
+def with_reasons(verdicts: Verdicts, table: pa.Table) -> Iterator[pa.Table]:
+    """The finished table in parts, so that the reasons of a part alone are held as text."""
+    for first in range(0, len(table), records.ROW_GROUP):
+        part = table.slice(first, records.ROW_GROUP)
+        reasons = [""] * len(part)
+        for at in np.flatnonzero(~part["kept"].to_numpy()):
+            reasons[at] = verdicts.reason(first + int(at))
+        yield part.append_column("reason", pa.array(reasons, pa.string()))
+
+
+def summarise(table: pa.Table, class_names: list[str], least: int) -> dict[str, Any]:
+    """The funnel: how many were kept, and which rule rejected the others.
+
+    Args:
+        table: of `decide`.
+        least: kept samples from which on a class has enough.
+    """
+    kept = table.filter(table["kept"])
+    names = pc.struct_field(pc.list_flatten(kept["classes"]), "name")
+    per_class = {one["values"]: one["counts"] for one in pc.value_counts(names).to_pylist()}
+    reasons = pd.Series(table["rule"].to_pylist()).value_counts().drop("", errors="ignore")
+    counts = {name: per_class.get(name, 0) for name in class_names}
     return {
-        "samples": len(rows),
+        "samples": len(table),
         "kept": len(kept),
-        "rejected": len(rows) - len(kept),
-        "reasons": dict(sorted(Counter(row["rule"] for row in rows if row["rule"]).items())),
-        "kept_per_class": {name: per_class[name] for name in class_names},
-        "train": sum(row["split"] == "train" for row in kept),
-        "val": sum(row["split"] == "val" for row in kept),
+        "rejected": len(table) - len(kept),
+        "reasons": {rule: int(reasons[rule]) for rule in sorted(reasons.index)},
+        "kept_per_class": counts,
+        "too_few": {name: count for name, count in counts.items() if count < least},
+        "train": pc.sum(pc.equal(kept["split"], "train")).as_py() or 0,
+        "val": pc.sum(pc.equal(kept["split"], "val")).as_py() or 0,
     }
 
 
@@ -118,27 +116,40 @@ def run(params: Params, root: Path = Path()) -> None:
     Raises:
         InputError: nothing was kept for training.
     """
-    rows = decide(
-        records.read_rows(root / "data/samples/index.parquet"),
-        records.read_rows(root / "data/masks/index.parquet"),
-        records.read_rows(root / "data/prompts.parquet"),
-        params.filter_masks,
+    section, names = params.filter_masks, params.expand_prompts.class_names
+    verdicts, table = decide(
+        parquet.read_table(root / "data/samples/index.parquet"),
+        parquet.read_table(root / "data/masks/index.parquet"),
+        parquet.read_table(root / "data/prompts.parquet", columns=["prompt_id", "text"]),
+        parquet.read_table(root / "data/scores/index.parquet"),
+        section,
     )
-    summary = summarise(rows, params.expand_prompts.class_names)
+    summary = summarise(table, names, section.min_per_class)
     records.write_json(root / "metrics/filter.json", summary)
     if not summary["train"]:
         raise InputError(
-            f"filter_masks: none of {len(rows)} samples is left for training, rejected by "
+            f"filter_masks: none of {len(table)} samples is left for training, rejected by "
             f"{summary['reasons']}; loosen these thresholds in params.yaml"
+        )
+    few = summary["too_few"]
+    if few:
+        told = ", ".join(f"{name} ({count})" for name, count in list(few.items())[:FEW])
+        log.warning(
+            "fewer than min_per_class %d samples were kept of %d classes: %s%s; sample more of "
+            "them, or loosen filter_masks",
+            section.min_per_class,
+            len(few),
+            told,
+            ", ..." if len(few) > FEW else "",
         )
     out = root / "data/dataset"
     shutil.rmtree(out, ignore_errors=True)
     records.write_json(out / "classes.json", params.expand_prompts.label_names)
-    records.write_table(out / "index.parquet", rows, records.DATASET)
+    records.write_columns(out / "index.parquet", with_reasons(verdicts, table), records.DATASET)
 
 
 def main() -> None:
-    """Score the masks, keep or reject each with a reason, split: data/dataset."""
+    """Keep or reject each sample by its scores, with a reason; split: data/dataset."""
     run_stage(run)
 
 

@@ -48,7 +48,7 @@ class Provenance:
         prompt: its text, as it was given to the model.
         seed: of the sample's generator.
         model: path or id of the base model.
-        model_digest: SHA-256 of the base model.
+        model_digest: SHA-256 of the base model; None where it is not known any more.
         adapter: digest and scale of the LoRA, such as ``"3f2a... at 0.8"``; None without one.
     """
 
@@ -56,7 +56,7 @@ class Provenance:
     prompt: str
     seed: int
     model: str
-    model_digest: str
+    model_digest: str | None
     adapter: str | None = None
 
 
@@ -74,6 +74,10 @@ def xmp_packet(about: Provenance) -> bytes:
         for name, value in own.items()
         if value is not None
     ]
+    version = "AISystemVersionUsed"
+    if about.model_digest is not None:
+        digest = _text(about.model_digest)
+        lines.insert(0, f"   <Iptc4xmpExt:{version}>{digest}</Iptc4xmpExt:{version}>")
     prompt = _text(about.prompt)
     packet = f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
@@ -87,7 +91,6 @@ def xmp_packet(about: Provenance) -> bytes:
    </dc:description>
    <Iptc4xmpExt:DigitalSourceType>{DIGITAL_SOURCE_TYPE}</Iptc4xmpExt:DigitalSourceType>
    <Iptc4xmpExt:AISystemUsed>{_text(about.model)}</Iptc4xmpExt:AISystemUsed>
-   <Iptc4xmpExt:AISystemVersionUsed>{_text(about.model_digest)}</Iptc4xmpExt:AISystemVersionUsed>
    <Iptc4xmpExt:AIPromptInformation>{prompt}</Iptc4xmpExt:AIPromptInformation>
 {chr(10).join(lines)}
   </rdf:Description>

@@ -4,9 +4,10 @@ What fits by name and shape is loaded: usually all but the layers that tell the 
 was loaded and what was not is counted, logged and kept in ``training.json``.
 """
 
+import json
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from tasks.checkpoints import read_checkpoint
+from tasks.checkpoints import WEIGHTS, read_checkpoint
 from tasks.labelled_sets import some
 from tasks.params import InputError
 
@@ -84,19 +85,39 @@ def check_fit(network: nn.Module, weights: Mapping[str, Tensor], path: Path) -> 
     return found
 
 
-def load_initial(network: nn.Module, start: InitialWeights) -> dict[str, Any]:
-    """Load what fits, in place.
+def known_names(path: Path, told: Sequence[str] | None) -> list[str] | None:
+    """Class names of initial weights: of ``classes.json`` beside them, or what the file told."""
+    listed = path.with_name("classes.json")
+    if path.name == WEIGHTS and listed.is_file():
+        return list(json.loads(listed.read_text(encoding="utf-8")))
+    return list(told) if told else None
+
+
+def load_initial(
+    network: nn.Module, start: InitialWeights, class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Load what fits, in place; no classifiers (``conv_seg``) of classes known to be others.
+
+    Args:
+        class_names: of the training, by label value.
 
     Returns:
         ``digest`` of the file; ``loaded`` and ``fresh``, tensors of the network that were loaded
         and that kept their random start; ``unused``, tensors of the file that have no place;
-        ``fresh_head_layers`` and ``unused_head_layers``, which layers of heads are among these.
+        ``fresh_head_layers`` and ``unused_head_layers``, which layers of heads are among these;
+        ``other_classes``, whether the file is known to tell other classes apart, or in another
+        order.
 
     Raises:
         InputError: the file cannot be read, or is that of another architecture.
     """
-    weights = read_checkpoint(start.path).weights
+    read = read_checkpoint(start.path)
+    weights = read.weights
     found = check_fit(network, weights, start.path)
+    known = known_names(start.path, read.class_names)
+    other_classes = known is not None and known != list(class_names)
+    if other_classes:
+        found = {name: source for name, source in found.items() if ".conv_seg." not in name}
     network.load_state_dict({name: weights[source] for name, source in found.items()}, strict=False)
     fresh = [name for name in network.state_dict() if name not in found]
     unused = sorted(weights.keys() - set(found.values()))
@@ -108,6 +129,7 @@ def load_initial(network: nn.Module, start: InitialWeights) -> dict[str, Any]:
         "fresh_head_layers": fresh_layers,
         "unused": len(unused),
         "unused_head_layers": head_layers(unused),
+        "other_classes": other_classes,
     }
     log.info(
         "%s: %d tensors loaded; %d not, layers of heads among them: %s; %d of the file not used",
@@ -145,7 +167,8 @@ class InitialWeightsHook(Hook):
         """Load, unless the training goes on from a checkpoint."""
         if not runner.iter:
             model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-            self.report = load_initial(model, self.start)
+            names = runner.train_dataloader.dataset.metainfo["classes"]
+            self.report = load_initial(model, self.start, names)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Put the report in."""

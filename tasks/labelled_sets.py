@@ -1,9 +1,10 @@
 """Labelled sets: a folder with ``images/`` and ``labels/``, and whether its files keep the rules.
 
-``labels/<stem>.png`` belongs to ``images/<stem>.png`` or ``.jpg``: 8-bit values, one channel: 0 for
-the background and then the classes in order, or, with ``expand_prompts.background: none``, the
-classes from 0; 255 where nothing is said. A ``classes.json`` in the folder or the one above it may
-list the names by label value. Imports no torch.
+``labels/<stem>.png`` belongs to ``images/<stem>.png`` or ``.jpg``: one channel of 8 bits, or of 16
+where there are more classes than 8 can tell apart: 0 for the background and then the classes in
+order, or, with ``expand_prompts.background: none``, the classes from 0; 255, in 16 bits 65535,
+where nothing is said. A ``classes.json`` in the folder or the one above it may list the names by
+label value. Imports no torch.
 """
 
 import json
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tasks.label_maps import IGNORE
+from tasks.label_maps import MOST_LABELS, ignore_value
 from tasks.params import BACKGROUND_NAME, InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -131,7 +132,7 @@ def check_pairs(pairs: Sequence[Pair], class_count: int) -> list[str]:
 
     Args:
         pairs: what `list_pairs` found.
-        class_count: classes, the background counted; label values lie below it, or are 255.
+        class_count: classes, the background counted; label values lie below it, or are ignored.
     """
     faults: dict[str, list[str]] = defaultdict(list)
     with ThreadPoolExecutor() as pool:
@@ -153,13 +154,17 @@ def _fault(pair: Pair, class_count: int) -> tuple[str, str]:
             return "cannot be read; replace or remove", f"{path} ({what})"
         arrays.append(array)
     image_size, label_size = arrays[0].shape[:2], arrays[1].shape[:2]
-    if mode not in ("P", "L"):
-        return "labels must be 8-bit with one channel, palette or grey", f"{pair.label} ({mode})"
+    wide = class_count > MOST_LABELS[np.dtype(np.uint8)]
+    if mode not in (("P", "L", "I;16") if wide else ("P", "L")):
+        bits = "8-bit or 16-bit" if wide else "8-bit"
+        return f"labels must be {bits} with one channel, palette or grey", f"{pair.label} ({mode})"
     if image_size != label_size:
         sizes = " and ".join(f"{width}x{height}" for height, width in (image_size, label_size))
         return "image and label must be of one size", f"{pair.image.name} ({sizes})"
-    wrong = np.setdiff1d(np.unique(arrays[1]), [*range(class_count), IGNORE])
+    ignore = ignore_value(arrays[1].dtype)
+    found = np.unique(arrays[1])
+    wrong = found[(found >= class_count) & (found != ignore)]
     if wrong.size:
-        rule = f"label values must be 0..{class_count - 1} or {IGNORE}, by expand_prompts.classes"
+        rule = f"label values must be 0..{class_count - 1} or {ignore}, by expand_prompts.classes"
         return rule, f"{pair.label.name} ({', '.join(map(str, wrong[:4]))})"
     return "", ""

@@ -21,6 +21,11 @@ NETWORKS_BYTES = 500_000_000
 """Room for the networks, their checkpoints and the report."""
 
 
+SAMPLED_ELSEWHERE = "MASKLOOM_SAMPLED_ELSEWHERE"
+"""Set by a fan-out whose shards other machines compute: this one need not have their device."""
+GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", SAMPLED_ELSEWHERE)
+
+
 def machine_problems(params: Params, root: Path) -> list[str]:
     """What the machine at hand lacks, as far as can be seen without asking for a GPU."""
     problems = []
@@ -71,10 +76,12 @@ def run_bytes(params: Params) -> int:
 def gpu_problems(params: Params) -> list[str]:
     """Devices that were asked for and are not there, and number types that the CPU lacks."""
     section = params.sample_images
+    elsewhere = bool(os.environ.get(SAMPLED_ELSEWHERE))
     asked = [
         (key, device, int(found[1] or 0))
         for key, device in _devices(params)
         if device.startswith("cuda") and (found := DEVICE.fullmatch(device))
+        if not (elsewhere and key == "sample_images.device")
     ]
     if not asked and section.dtype != "float16":
         return []
@@ -118,7 +125,7 @@ def choose_device(wanted: str) -> str:
 def gpu_facts() -> list[Any]:
     """What decides whether PyTorch finds a GPU, as far as files tell."""
     devices = sorted(map(str, [*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev").glob("dxg")]))
-    return [devices, os.environ.get("CUDA_VISIBLE_DEVICES"), metadata.version("torch")]
+    return [devices, *map(os.environ.get, GPU_VARIABLES), metadata.version("torch")]
 
 
 def _devices(params: Params) -> list[tuple[str, str]]:
@@ -128,6 +135,9 @@ def _devices(params: Params) -> list[tuple[str, str]]:
     ]
     if params.adapt_lora.adapter == "train":
         devices.append(("adapt_lora.device", params.adapt_lora.device))
+    similarity = params.score_masks.similarity
+    if similarity.model != "none":
+        devices.append(("score_masks.similarity.device", similarity.device))
     return devices
 
 

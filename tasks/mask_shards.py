@@ -5,6 +5,7 @@ a few bytes a prompt. Imports no torch.
 """
 
 import hashlib
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -95,7 +96,8 @@ class MaskJob:
             raise InputError(
                 f"{self.source}: is damaged, its SHA-256 is not that of data/samples/index.parquet;"
                 " remove data/samples and run sample_images again: it takes the whole shards from "
-                "the work store"
+                "the work store. If the damage comes back, DVC's cache holds it too: "
+                "`python -m tasks.lineage check` says what to remove"
             )
         return data
 
@@ -105,33 +107,49 @@ class PromptClasses:
 
     Args:
         path: ``data/prompts.parquet``.
+
+    Raises:
+        InputError: an id stands there twice.
     """
 
     def __init__(self, path: Path) -> None:
         combinations: dict[tuple[str, ...], int] = {}
-        seeds, codes = [], []
-        for row in records.stream_rows(path, ["seed", "classes.list.element.name"]):
+        keys, codes = array("Q"), array("i")
+        for row in records.stream_rows(path, ["prompt_id", "classes.list.element.name"]):
             names = tuple(one["name"] for one in row["classes"])
-            seeds.append(row["seed"])
+            keys.append(_key(row["prompt_id"]))
             codes.append(combinations.setdefault(names, len(combinations)))
         self._combinations = list(combinations)
-        order = np.argsort(seeds)
-        self._seeds = np.array(seeds, np.int64)[order]
-        self._codes = np.array(codes, np.int32)[order]
+        unordered = np.asarray(keys, np.uint64)
+        order = np.argsort(unordered)
+        self._keys = unordered[order]
+        self._codes = np.asarray(codes, np.int32)[order]
+        twice = np.flatnonzero(self._keys[1:] == self._keys[:-1])
+        if len(twice):
+            raise InputError(
+                f"data/prompts.parquet: prompt_id {int(self._keys[twice[0]]):016x} stands there "
+                "twice; run expand_prompts again"
+            )
 
-    def of(self, seed: int) -> tuple[str, ...]:
-        """The class of each phrase of the prompt with this seed.
+    def of(self, prompt_id: str) -> tuple[str, ...]:
+        """The class of each phrase of a prompt.
 
         Raises:
-            InputError: there is none.
+            InputError: there is none with this id.
         """
-        at = int(np.searchsorted(self._seeds, seed))
-        if at == len(self._seeds) or self._seeds[at] != seed:
+        key = np.uint64(_key(prompt_id))
+        at = int(np.searchsorted(self._keys, key))
+        if at == len(self._keys) or self._keys[at] != key:
             raise InputError(
-                f"data/samples: no prompt has the seed {seed}; data/prompts.parquet is of another "
-                "run, run sample_images again"
+                f"data/samples: no prompt has the id {prompt_id}; data/prompts.parquet is of "
+                "another run, run sample_images again"
             )
         return self._combinations[self._codes[at]]
+
+
+def _key(prompt_id: str) -> int:
+    """The 16 hex digits of an id (`tasks.records.content_id`) as a number of 8 bytes."""
+    return int(prompt_id, 16)
 
 
 def shard_jobs(params: Params, root: Path = Path()) -> Iterator[MaskJob]:
@@ -149,7 +167,7 @@ def shard_jobs(params: Params, root: Path = Path()) -> Iterator[MaskJob]:
         yield MaskJob(
             Path(shard).name,
             rows,
-            [classes.of(row["seed"]) for row in rows],
+            [classes.of(row["prompt_id"]) for row in rows],
             params.extract_masks,
             values,
             shard,

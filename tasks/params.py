@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PlainValidator,
@@ -563,23 +564,119 @@ class ExtractMasks(Section):
         return self.refine == "crf" or self.method == "diffumask"
 
 
+class Similarity(Section):
+    """How well the image fits its prompt, by a CLIP or SigLIP model."""
+
+    model: str = Field(min_length=1)
+    batch_size: int = Field(ge=1)
+    device: str = Field(min_length=1)
+
+
+class CrossValidation(Section):
+    """Label quality by networks that did not see the sample, after DiffuMask (arXiv 2303.11681)."""
+
+    folds: int = Field(ge=0)
+    iterations: int = Field(ge=1)
+    temperature: float = Field(gt=0)
+    seed: int = Field(ge=0)
+
+    @field_validator("folds")
+    @classmethod
+    def _at_least_two(cls, value: int) -> int:
+        if value == 1:
+            raise ValueError("must be 0 (off) or at least 2: a network is trained on the others")
+        return value
+
+
+class ScoreMasks(Section):
+    """What can be said of each sample, for `FilterMasks` to decide by."""
+
+    duplicate_distance: int = Field(ge=0, le=16)
+    similarity: Similarity
+    cross_validation: CrossValidation
+
+
+class Quantile(Section):
+    """A bound that is a quantile of the class's scores in the dataset."""
+
+    quantile: Share
+
+
+class Ratio(Section):
+    """A bound in multiples of the smallest class."""
+
+    ratio: float = Field(ge=1)
+
+
+def _bound(lowest: float, highest: float) -> BeforeValidator:
+    """A rule for what bounds a score: a number in a range, a quantile, or nothing."""
+    wanted = f"must be a number from {lowest:g} to {highest:g}, {{quantile: 0.05}} or null"
+
+    def check(value: Any) -> float | Quantile | None:
+        if isinstance(value, dict):
+            try:
+                return Quantile.model_validate(value)
+            except ValidationError:
+                raise ValueError(f"{wanted}; a quantile is from 0 to 1") from None
+        if value is None or isinstance(value, Quantile):
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(wanted)
+        if not lowest <= value <= highest:
+            raise ValueError(wanted)
+        return value
+
+    return BeforeValidator(check)
+
+
+ShareBound = Annotated[float | Quantile | None, _bound(0, 1)]
+GreyBound = Annotated[float | Quantile | None, _bound(0, 255)]
+CosineBound = Annotated[float | Quantile | None, _bound(-1, 1)]
+CountBound = Annotated[float | Quantile | None, _bound(1, 1e9)]
+
+
+def _most(value: Any) -> int | Ratio | None:
+    if isinstance(value, dict):
+        try:
+            return Ratio.model_validate(value)
+        except ValidationError:
+            raise ValueError("a ratio is 1 or more, such as {ratio: 2.0}") from None
+    if value is None or isinstance(value, Ratio):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError("must be a number of samples, {ratio: 2.0} or null")
+    return value
+
+
 class FilterMasks(Section):
     """Scores to verdicts, and the split."""
 
-    min_area: Share
-    max_area: Share
-    min_peak: Share
-    min_margin: Share
+    min_area: ShareBound
+    max_area: ShareBound
+    min_peak: ShareBound
+    min_margin: ShareBound
+    max_entropy: ShareBound
+    min_agreement: ShareBound
+    max_components: CountBound
+    min_largest: ShareBound
+    max_border: ShareBound
+    max_dark: ShareBound
+    min_contrast: GreyBound
+    min_similarity: CosineBound
+    min_quality: ShareBound
+    duplicates: Literal["keep", "reject"]
+    duplicate_distance: int = Field(ge=0)
+    max_per_class: Annotated[int | Ratio | None, BeforeValidator(_most)]
+    min_per_class: int = Field(ge=0)
     absent: Literal["reject", "allow"]
     val_share: Annotated[float, Field(ge=0, le=0.5)]
     seed: int = Field(ge=0)
 
     @model_validator(mode="after")
     def _ordered(self) -> "FilterMasks":
-        if self.min_area >= self.max_area:
-            raise ValueError(
-                f"min_area must be below max_area, not {self.min_area} and {self.max_area}"
-            )
+        low, high = self.min_area, self.max_area
+        if isinstance(low, int | float) and isinstance(high, int | float) and low >= high:
+            raise ValueError(f"min_area must be below max_area, not {low} and {high}")
         return self
 
 
@@ -634,6 +731,7 @@ class TrainSegmenter(Section):
     checkpoint_interval: int = Field(ge=1)
     num_workers: int = Field(ge=0)
     deterministic: bool
+    tensorboard: bool
     seed: int = Field(ge=0)
     device: str = Field(min_length=1)
 
@@ -679,7 +777,7 @@ class EvaluateSegmenter(Section):
 
 
 class WriteReport(Section):
-    """The page to look at."""
+    """The pages to look at."""
 
     gallery: int = Field(ge=0)
     seed: int = Field(ge=0)
@@ -693,6 +791,7 @@ class Params(Section):
     adapt_lora: AdaptLora
     sample_images: SampleImages
     extract_masks: ExtractMasks
+    score_masks: ScoreMasks
     filter_masks: FilterMasks
     train_segmenter: TrainSegmenter
     train_reference: TrainReference
@@ -724,9 +823,33 @@ class Params(Section):
                 "extract_masks.response_scalings: train_segmenter.reliability urn reads how the "
                 "label varies over them, and there are none; give [0.5, 0.7, 1.0, 1.4, 2.0]"
             )
+        problems += self._scores_lacking()
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    def _scores_lacking(self) -> list[str]:
+        """Rules of ``filter_masks`` for scores that ``score_masks`` does not make."""
+        scores, rules = self.score_masks, self.filter_masks
+        problems = []
+        if rules.min_similarity is not None and scores.similarity.model == "none":
+            problems.append(
+                "score_masks.similarity.model: filter_masks.min_similarity needs a CLIP or SigLIP "
+                "model, not none; name one, or set the rule to null"
+            )
+        if rules.min_quality is not None and not scores.cross_validation.folds:
+            problems.append(
+                "score_masks.cross_validation.folds: filter_masks.min_quality needs 2 or more, "
+                "not 0; set folds: 3, or the rule to null"
+            )
+        found = scores.duplicate_distance
+        if rules.duplicates == "reject" and rules.duplicate_distance > found:
+            problems.append(
+                "score_masks.duplicate_distance: filter_masks.duplicate_distance asks for "
+                f"{rules.duplicate_distance} bits, and duplicates are looked for up to {found}; "
+                "raise it"
+            )
+        return problems
 
 
 def load_params(path: Path = Path("params.yaml"), lists: Path | None = Path()) -> Params:

@@ -14,8 +14,10 @@ from tasks.label_maps import BACKGROUND, IGNORE, encode_image, ignore_value
 
 RGB = tuple[int, int, int]
 
-THUMBNAIL = 224
+THUMBNAIL = 320
 """Longer side of larger images when they are shown, in pixels."""
+LEVELS = 64
+"""Colours of a heat map or a reliability map when it is shown."""
 PIXEL_ART = 128
 """Up to this side an image is shown with its pixels sharp, and stored without loss."""
 
@@ -79,26 +81,38 @@ def label_overlay(image: np.ndarray, label: np.ndarray, colours: list[RGB]) -> n
     return _to_uint8(muted(image) * (1 - alpha) + table[label] * alpha)
 
 
-def heat_overlay(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """One attention map over the muted image, from dark (its minimum) to light (its maximum).
+def label_layer(label: np.ndarray, colours: list[RGB]) -> str:
+    """The classes in their colours, to lie over the image; inline, as PNG with transparency.
 
     Args:
-        image: ``uint8 (H, W, 3)``.
-        heat: ``float (h, w)``; resized to the image.
+        label: ``uint8 (H, W)`` or ``uint16 (H, W)``.
+        colours: by label value, see `label_colours`. The background is clear, ignored pixels are a
+            light grey.
     """
+    ignore = ignore_value(label.dtype)
+    table = np.zeros((ignore + 1, 4), np.uint8)
+    table[: len(colours)] = [(*colour, 255) for colour in colours]
+    if colours[0] == GREY:
+        table[BACKGROUND] = 0
+    table[ignore] = (*GREY, 150)
+    return _png_uri(Image.fromarray(table[label]))
+
+
+def heat_layer(heat: np.ndarray) -> str:
+    """One attention map ``float (h, w)``, from dark (its minimum) to light (its maximum).
+
+    Inline, as it is, small: who shows it stretches it over the image. The dark is more transparent.
+    What is no number is shown as 0.
+    """
+    heat = np.nan_to_num(heat.astype(np.float32), posinf=0, neginf=0)
     low, high = float(heat.min()), float(heat.max())
-    scaled = (heat.astype(np.float32) - low) / (high - low if high > low else 1)
-    full = Image.fromarray(scaled).resize(
-        (image.shape[1], image.shape[0]), Image.Resampling.BICUBIC
-    )
-    values = np.clip(np.asarray(full), 0, 1)
-    alpha = (0.45 + 0.45 * values)[..., None]
-    return _to_uint8(muted(image) * (1 - alpha) + ramp(values, _HEAT) * alpha)
+    values = (heat - low) / (high - low if high > low else 1)
+    return _ramp_uri(values, _HEAT, 0.55)
 
 
-def reliability_picture(reliability: np.ndarray) -> np.ndarray:
-    """Reliability ``uint8 (H, W)`` as colours, light where it is high: ``uint8 (H, W, 3)``."""
-    return _to_uint8(ramp(reliability / 255, _TRUST))
+def reliability_layer(reliability: np.ndarray) -> str:
+    """Reliability ``uint8 (H, W)`` as colours, light where it is high; inline and opaque."""
+    return _ramp_uri(reliability / 255, _TRUST, 1.0)
 
 
 def difference(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
@@ -131,6 +145,25 @@ def data_uri(image: np.ndarray) -> str:
         buffer = io.BytesIO()
         Image.fromarray(image).save(buffer, format="JPEG", quality=84, optimize=True)
         kind, data = "jpeg", buffer.getvalue()
+    return _uri(kind, data)
+
+
+def _ramp_uri(values: np.ndarray, stops: np.ndarray, least: float) -> str:
+    """``float (H, W)``, 0..1, in `LEVELS` colours of a ramp, whose opacity begins at ``least``."""
+    level = np.linspace(0, 1, LEVELS)
+    image = Image.fromarray(np.rint(values * (LEVELS - 1)).astype(np.uint8))
+    image.putpalette(_to_uint8(ramp(level[None], stops))[0].flatten().tolist())
+    opacity = _to_uint8(255 * (least + (1 - least) * level))
+    return _png_uri(image, transparency=opacity.tobytes())
+
+
+def _png_uri(image: Image.Image, **options: bytes) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", compress_level=6, **options)
+    return _uri("png", buffer.getvalue())
+
+
+def _uri(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 

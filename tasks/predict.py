@@ -18,7 +18,7 @@ from typing import Annotated
 import cyclopts
 import numpy as np
 from cyclopts import Parameter
-from cyclopts.types import PositiveInt
+from cyclopts.types import PositiveFloat, PositiveInt
 
 from tasks.entry import run_tool
 from tasks.label_maps import encode_image, encode_label
@@ -152,6 +152,10 @@ def predict(
     checkpoint: Path | None = None,
     batch_size: PositiveInt = 16,
     window: Annotated[tuple[PositiveInt, PositiveInt] | None, Parameter(negative="")] = None,
+    flip: Annotated[bool, Parameter(negative="")] = False,
+    scales: Annotated[tuple[PositiveFloat, ...], Parameter(consume_multiple=True, negative="")] = (
+        1.0,
+    ),
     device: str = "auto",
 ) -> None:
     """Label images with a trained network.
@@ -166,11 +170,13 @@ def predict(
         checkpoint: the weights of a config file.
         batch_size: images at a time, as long as they follow each other with one size.
         window: height and width of overlapping windows to label in, for large images.
+        flip: label the mirror image too, and average the probabilities.
+        scales: label the image at these sizes, such as 0.75 1 1.25, and average the probabilities.
         device: auto, cpu, cuda or cuda:N.
     """
     check_out(out)
     found = find_inputs(images)
-    segmenter = Segmenter(model, device, window, checkpoint=checkpoint)
+    segmenter = Segmenter(model, device, window, flip, scales, checkpoint)
     faults = label_images(segmenter, found, out, batch_size)
     log.info("%d of %d images labelled: %s", len(found) - len(faults), len(found), out)
     if faults:

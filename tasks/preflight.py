@@ -21,9 +21,10 @@ from tasks import prompt_checks, records
 from tasks.adapters import base_problem
 from tasks.base_models import PIPELINES, BaseModel, find_model, model_files, read_model
 from tasks.checkpoints import find_initial
-from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests, write_atomically
+from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests
+from tasks.durable import new_file
 from tasks.entry import run_stage
-from tasks.initial_checks import check_initial, initial_record
+from tasks.image_text import find_image_text, image_text_files
 from tasks.labelled_sets import (
     STORYBOOK,
     STORYBOOK_SETS,
@@ -39,6 +40,7 @@ from tasks.machine import gpu_facts, gpu_problems, machine_problems
 from tasks.params import InputError, Params
 from tasks.prompt_sources import prepare
 from tasks.reference_checks import find_reference
+from tasks.training_checks import check_training, initial_record
 
 log = logging.getLogger(__name__)
 
@@ -198,6 +200,14 @@ def texts_record(params: Params, cache: DigestCache, root: Path) -> dict[str, st
     }
 
 
+def similarity_record(folder: Path | None, cache: DigestCache) -> dict[str, str]:
+    """What the graph needs to know of the model that compares images with texts."""
+    if folder is None:
+        return {"source": "none"}
+    files = file_digests(folder, image_text_files(folder), cache)
+    return {"source": "outside", "digest": combine(files)}
+
+
 def run(params: Params, root: Path = Path()) -> None:
     """Check everything, then write ``metrics/preflight.json`` and ``data/inputs``.
 
@@ -222,6 +232,10 @@ def run(params: Params, root: Path = Path()) -> None:
         )
     reference = _attempt(problems, find_reference, params, plan, model, root)
     start = _attempt(problems, find_initial, params.train_segmenter.init_from, root)
+    similarity = params.score_masks.similarity.model
+    compared = None
+    if similarity != "none":
+        compared = _attempt(problems, find_image_text, similarity, root)
     no_config = config_problems(params.train_segmenter.config, root)
     problems += no_config
     problems += mask_problems(params)
@@ -237,6 +251,7 @@ def run(params: Params, root: Path = Path()) -> None:
             inputs[name] = set_record(params, key, sets[name] or [], cache, root)
         inputs["texts"] = texts_record(params, cache, root)
         inputs["init_from"] = initial_record(start, cache)
+        inputs["similarity"] = similarity_record(compared, cache)
         if reference:
             inputs["reference"] = reference.record(cache, root)
             if reference.adapter:
@@ -261,12 +276,13 @@ def run(params: Params, root: Path = Path()) -> None:
             problems += prompt_checks.prompt_problems(plan, *encoders)
         if encoders and reference:
             problems += reference.slow_problems(*encoders)
-        if start and not no_config:
-            _attempt(problems, check_initial, start, params, root)
+        if not no_config:
+            _attempt(problems, check_training, params, start, root)
         problems += gpu_problems(params)
     if problems:
         raise InputError("\n".join(problems))
-    write_atomically(root / PASSED, json.dumps(fingerprint))
+    with new_file(root / PASSED) as file:
+        file.write(json.dumps(fingerprint).encode())
     for name, record in inputs.items():
         records.write_json(root / f"data/inputs/{name}.json", record)
     records.write_json(root / "metrics/preflight.json", {"ok": True})

@@ -9,7 +9,8 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from tasks.image_provenance import Provenance
+import yaml
+
 from tasks.params import InputError
 from tasks.presets import differences
 from tasks.revisions import PARAMS, WORKSPACE, Revision, recorded_at
@@ -26,12 +27,15 @@ STAGES = {
     "expand_prompts": PROMPTS,
     "sample_images": "data/samples",
     "extract_masks": "data/masks",
+    "score_masks": "data/scores",
     "filter_masks": "data/dataset",
 }
 """The stages that a sample passes, and what each leaves of it."""
-SECTIONS = ("sample_images", "extract_masks", "filter_masks")
-_PLACED = {"image": "samples", "attention": "samples"}
+_SAMPLE_PARTS = ("image", "attention")
 _MASK_PARTS = ("label", "reliability", "uncertainty")
+_NO_SCORES = ("sample_id", "prompt_id", "classes")
+_NO_VERDICT = (*_NO_SCORES, "text", *_SAMPLE_PARTS, *_MASK_PARTS)
+"""What the dataset repeats of other tables."""
 
 Row = dict[str, Any]
 
@@ -63,11 +67,12 @@ def explain(prefix: str, root: Path = Path()) -> Row:
         prefix: its id, or a beginning that no other has.
 
     Returns:
-        ``sample_id``, ``prompt``, ``model``, ``adapter``, ``parameters`` (by stage),
-        ``parameters_changed`` (keys whose value in params.yaml is another now), ``files`` (image,
-        attention, label, reliability, uncertainty: shard, offset, size, SHA-256 and whether the
-        bytes are those that were written), ``scores``, ``classes`` (scores by class), ``verdict``,
-        ``revision`` (git commit, None = uncommitted) and ``runs`` (by stage), ``notes``.
+        ``sample_id``, ``prompt``, ``batch_size`` (None where nobody kept it), ``model``,
+        ``adapter``, ``parameters`` (by stage), ``parameters_changed`` (keys whose value in
+        params.yaml is another now), ``files`` (image, attention, label, reliability, uncertainty:
+        shard, offset, size, SHA-256 and whether the bytes are those that were written), ``scores``,
+        ``classes`` (scores by class), ``verdict``, ``revision`` (git commit, None = uncommitted)
+        and ``runs`` (by stage), ``notes``.
 
     Raises:
         InputError: there is no such sample, or a manifest is missing.
@@ -84,57 +89,42 @@ def explain(prefix: str, root: Path = Path()) -> Row:
         for path, stage, row in ((MASKS, "extract_masks", mask), (DATASET, "filter_masks", verdict))
         if not row
     ]
-    known = here.text("dvc.lock") is not None
+    known = bool(here.locked_stages)
     if not known:
         notes.append(
             "no dvc.lock: the stages ran without DVC, so their parameters are not recorded"
         )
-    of_masks = {"classes", *(name for name in verdict if name in ("image", "attention"))}
+    batch_size = sample.get("batch_size")
+    wanted = here.section("sample_images").get("batch_size") if known else None
+    if None not in (batch_size, wanted) and batch_size != wanted:
+        notes.append(
+            f"it was sampled in a batch of {batch_size}, not {wanted}, as the device's memory ran "
+            "out: its pixels may differ by rounding from those of another run"
+        )
     classes = scores.get("classes") or mask.get("classes") or verdict.get("classes") or []
-    verdict_columns = {
-        name: value
-        for name, value in verdict.items()
-        if name not in {*of_masks, *_MASK_PARTS, "sample_id", "prompt_id", "text"}
-    }
     return {
         "sample_id": sample_id,
         "prompt": prompt,
-        "model": _model(here, known),
-        "adapter": _adapter(here, known),
-        "parameters": {name: here.section(name) for name in SECTIONS} if known else {},
+        "batch_size": batch_size,
+        "model": base_model(here),
+        "adapter": adapter_of(here),
+        "parameters": {name: here.section(name) for name in STAGES} if known else {},
         "parameters_changed": parameters_changed(here) if known else [],
         "files": {
-            **{part: file_record(sample, part, root) for part in _PLACED},
+            **{part: file_record(sample, part, root) for part in _SAMPLE_PARTS},
             **{
                 part: file_record(mask, part, root)
                 for part in _MASK_PARTS
                 if mask.get(f"{part}_size") is not None
             },
         },
-        "scores": {
-            name: value
-            for name, value in scores.items()
-            if name not in ("sample_id", "prompt_id", "classes")
-        },
+        "scores": {name: value for name, value in scores.items() if name not in _NO_SCORES},
         "classes": classes,
-        "verdict": verdict_columns or None,
+        "verdict": {name: value for name, value in verdict.items() if name not in _NO_VERDICT},
         "revision": recorded_at(here, list(STAGES.values())) if known else None,
         "runs": runs_of(here) if known else {},
         "notes": notes + (_drift(here) if known else []),
     }
-
-
-def stamp_of(sample: Row) -> Provenance:
-    """What goes into a picture of what `explain` returns (`tasks.image_provenance`)."""
-    adapter = sample["adapter"]
-    return Provenance(
-        sample["sample_id"],
-        sample["prompt"]["text"],
-        sample["prompt"]["seed"],
-        sample["model"]["path"] or "",
-        sample["model"]["digest"] or "",
-        f"{adapter['digest']} at {adapter['scale']:g}" if adapter else None,
-    )
 
 
 def file_record(row: Row, part: str, root: Path) -> Row:
@@ -164,8 +154,6 @@ def parameters_changed(here: Revision) -> list[Row]:
     Returns:
         ``key``, ``made_with`` and ``now`` of each; None = not there.
     """
-    import yaml
-
     text = here.text(PARAMS)
     now = (yaml.safe_load(text) if text else None) or {}
     made = {stage: here.section(stage) for stage in STAGES}
@@ -190,16 +178,25 @@ def runs_of(here: Revision) -> dict[str, Row | None]:
     }
 
 
-def _model(here: Revision, known: bool) -> Row:
-    """The base model's path or id, and its digest as preflight recorded it."""
-    record = here.json("data/inputs/model.json") or {}
-    path = here.section("sample_images").get("model") if known else None
-    return {"path": path, "pipeline": record.get("pipeline"), "digest": record.get("digest")}
+def base_model(here: Revision) -> Row:
+    """Path or id, pipeline and digest of the model of the samples; None where it is not known."""
+    path = "data/inputs/model.json"
+    known = "sample_images" in here.locked_stages
+    record = here.dependency("sample_images", path) if known else here.json(path)
+    record = record or {}
+    return {
+        "path": here.section("sample_images").get("model") if known else None,
+        "pipeline": record.get("pipeline"),
+        "digest": record.get("digest"),
+    }
 
 
-def _adapter(here: Revision, known: bool) -> Row | None:
-    record = here.json("models/lora/adapter.json") or {}
-    if not record.get("digest"):
+def adapter_of(here: Revision) -> Row | None:
+    """Digest, source and scale of the LoRA that the samples were made with; None without one."""
+    path = "models/lora/adapter.json"
+    known = "sample_images" in here.locked_stages
+    record = here.dependency("sample_images", path) if known else here.json(path)
+    if not record or not record.get("digest"):
         return None
     scale = here.params("sample_images").get("adapt_lora", {}).get("scale", 1.0) if known else None
     return {"digest": record["digest"], "source": record.get("source"), "scale": scale}
@@ -216,7 +213,7 @@ def _drift(here: Revision) -> list[str]:
         if sum(one.stat().st_size for one in parts) != out.size:
             notes.append(
                 f"{path} is not what dvc.lock holds, so parameters, revision and run may be of "
-                "another state; `python -m tasks.lineage check` says more, `dvc repro` makes them one"
+                "another state; `python -m tasks.lineage check` says more, `dvc repro` makes it so"
             )
     return notes
 

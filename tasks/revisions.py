@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from tasks.checksums import file_md5
 from tasks.params import InputError
 
 WORKSPACE = "workspace"
@@ -78,6 +79,11 @@ class Revision:
             ) from None
         return dict(stages)
 
+    @property
+    def locked_stages(self) -> list[str]:
+        """The stages in ``dvc.lock``; none where there is no such file: nothing ran by DVC."""
+        return list(self.stages) if self.text(LOCK) is not None else []
+
     @cached_property
     def outs(self) -> dict[str, Artifact]:
         """Path -> output, of all stages."""
@@ -123,16 +129,25 @@ class Revision:
         return git(["show", f"{self.commit}:./{path}"], self.root)
 
     def json(self, path: str) -> Any:
-        """A JSON file as `text` finds it, or in an output in the cache; None where there is none.
-
-        Of a file that neither git nor the cache keeps, the workspace's is taken where it has the
-        digest that this revision names.
-        """
+        """A JSON file as `text` or the cache has it; None where neither does."""
         text = self.text(path)
         if text is None:
-            found = self.find(path) or self._same_here(path)
+            found = self.find(path)
             text = found.read_text(encoding="utf-8") if found else None
         return None if text is None else json.loads(text)
+
+    def dependency(self, stage: str, path: str) -> Any:
+        """A JSON file that a stage was made from, the very one; None where it is gone.
+
+        The one here may be newer than the stage. Git and the cache keep no record of preflight's.
+        """
+        dep = next((one for one in self.deps_of(stage) if one.path == path), None)
+        if dep is None:
+            return None
+        for file in (self.root / path, self.cached(dep.md5)):
+            if file.is_file() and file_md5(file) == dep.md5:
+                return json.loads(file.read_text(encoding="utf-8"))
+        return None
 
     def file(self, path: str) -> Path:
         """Where the bytes of ``path``, an output or a file in one, lie on this machine.
@@ -162,26 +177,20 @@ class Revision:
         if out is None:
             return None
         md5 = out.md5 if out.path == path else self.members(out).get(path[len(out.path) + 1 :])
-        found = self._cached(md5) if md5 else None
+        found = self.cached(md5) if md5 else None
         return found if found and found.exists() else None
 
     def members(self, out: Artifact) -> dict[str, str]:
         """Name in a folder -> MD5, from the list in DVC's cache; empty where it is not there."""
-        found = self._cached(out.md5)
+        found = self.cached(out.md5)
         if not found.exists():
             return {}
         entries = json.loads(found.read_text(encoding="utf-8"))
         return {entry["relpath"]: entry["md5"] for entry in entries}
 
-    def _cached(self, md5: str) -> Path:
+    def cached(self, md5: str) -> Path:
+        """Where DVC's cache keeps the contents of this MD5, if it does."""
         return cache_folder(self.root) / "files/md5" / md5[:2] / md5[2:]
-
-    def _same_here(self, path: str) -> Path | None:
-        from tasks.checksums import file_md5
-
-        out, here = self.owner(path), self.root / path
-        same = out is not None and here.is_file() and file_md5(here) == out.md5
-        return here if same else None
 
 
 def open_revision(name: str, root: Path = Path()) -> Revision:

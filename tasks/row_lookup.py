@@ -3,7 +3,8 @@
 Imports no torch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +21,20 @@ NEAR = 5
 """Candidates that are named where nothing matches."""
 
 
-def has_columns(path: Path, columns: Sequence[str]) -> list[str]:
-    """Those of ``columns`` that a table has; tables of earlier versions lack some."""
-    names = set(parquet.read_schema(path).names)
-    return [name for name in columns if name in names]
-
-
 def find_row(path: Path, column: str, value: str) -> Row | None:
     """The first row whose ``column`` is ``value``, all columns; None where there is none."""
     with parquet.ParquetFile(path) as file:
-        for group, cells in _column(file, column):
-            place = pc.index(cells, value).as_py()
-            if place >= 0:
+        for group, place, found in _beginning_with(file, column, value):
+            if found == value:
                 return _row(file, group, place)
     return None
 
 
 def find_ids(path: Path, column: str, prefix: str, most: int) -> list[str]:
     """The values that begin with ``prefix``, in the order of the table, at most ``most``."""
-    found: list[str] = []
     with parquet.ParquetFile(path) as file:
-        for _, cells in _column(file, column):
-            found += cells.filter(pc.starts_with(cells, prefix)).to_pylist()
-            if len(found) >= most:
-                break
-    return found[:most]
+        found = _beginning_with(file, column, prefix)
+        return [value for _, _, value in islice(found, most)]
 
 
 def near_ids(path: Path, column: str, wanted: str, most: int = NEAR) -> list[str]:
@@ -67,6 +57,18 @@ def _column(file: parquet.ParquetFile, column: str) -> Iterator[tuple[int, pa.Ar
     """Number of a row group and its cells of one column."""
     for group in range(file.num_row_groups):
         yield group, file.read_row_group(group, [column]).column(0).combine_chunks()
+
+
+def _beginning_with(
+    file: parquet.ParquetFile, column: str, prefix: str
+) -> Iterator[tuple[int, int, str]]:
+    """Row group, place in it and value of all cells that begin so.
+
+    By `pyarrow.compute.starts_with`: to compare with a value as such, pyarrow imports pandas.
+    """
+    for group, cells in _column(file, column):
+        for place in pc.indices_nonzero(pc.starts_with(cells, prefix)).to_pylist():
+            yield group, place, cells[place].as_py()
 
 
 def _row(file: parquet.ParquetFile, group: int, place: int) -> Row:

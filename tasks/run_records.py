@@ -1,6 +1,7 @@
 """The run log of the flow, ``.maskloom/runs.ndjson``, read: which run made an output.
 
-The flow writes a line a run, with the digests of all outputs as the run left them (`flows.run_log`).
+The flow writes a line a run, with the digests of all outputs as the run left them
+(`flows.run_log`).
 """
 
 import json
@@ -43,16 +44,17 @@ def run_of(stage: str, output: str, md5: str, runs: list[Run]) -> Run | None:
     Where no run says that it ran the stage, the first that found the output there.
 
     Returns:
-        ``run_id``, ``started``, ``ended``, ``host``, ``revision``, ``outcome`` and ``seconds``.
+        ``run_id``, ``started``, ``ended``, ``host``, ``revision``, ``version`` (its name in
+        `flows.versions`, None where it was not kept), ``outcome`` and ``seconds``.
     """
     found = None
     for run in runs:
         if run["outputs"].get(output) != md5:
             continue
-        of_stage = next((one for one in run["stages"] if one["stage"] == stage), {})
+        of_stage: Run = next((one for one in run["stages"] if one["stage"] == stage), {})
         outcome = of_stage.get("outcome")
         if found is None or (outcome == "ran" and found["outcome"] != "ran"):
-            keys = ("run_id", "started", "ended", "host", "revision")
+            keys = ("run_id", "started", "ended", "host", "revision", "version")
             found = {key: run.get(key) for key in keys}
             found |= {"outcome": outcome, "seconds": of_stage.get("seconds")}
         if outcome == "ran":

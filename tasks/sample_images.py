@@ -8,8 +8,8 @@ computes it, on machines of a kind: so `compute_shard` may run anywhere.
 import io
 import logging
 import shutil
+import threading
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -143,11 +143,18 @@ class Packing:
         store.put(self._job.fingerprint, self.finish())
 
 
-@lru_cache(maxsize=1)
+_held = threading.local()
+
+
 def _sampler(recipe: Recipe, root: Path, device: str | None) -> Sampler:
-    """A worker loads the model once."""
-    check_worker(recipe, root)
-    return Sampler(recipe, root, device)
+    """A worker loads the model once; threads share none, as a pipeline counts its steps."""
+    key = (recipe, root, device)
+    if getattr(_held, "key", None) != key:
+        check_worker(recipe, root)
+        _held.sampler = Sampler(recipe, root, device)
+        _held.key = key
+    sampler: Sampler = _held.sampler
+    return sampler
 
 
 def compute_shard(job: SampleJob, root: Path = Path(), device: str | None = None) -> Shard:

@@ -4,7 +4,6 @@ Shards are filled per class: a larger budget keeps full shards as they are. Noth
 plan but the shard in hand. Imports no torch, unless the device is left open.
 """
 
-import re
 import socket
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -165,13 +164,7 @@ def plan_shards(
         seen[name] += 1
         if len(waiting[name]) == shard_size or seen[name] == counts[name]:
             number = (seen[name] - 1) // shard_size
-            yield f"{slug(name)}-{number:04d}.tar", waiting.pop(name)
-
-
-def slug(name: str) -> str:
-    """A class name as a file name: letters, digits, hyphens; a short hash keeps others apart."""
-    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-    return plain if plain == name else f"{plain}-{records.content_id(name)[:6]}"
+            yield f"{records.slug(name)}-{number:04d}.tar", waiting.pop(name)
 
 
 def sample_id(

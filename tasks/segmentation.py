@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -28,35 +29,44 @@ from torch import nn
 
 from mmseg_configs.reliability import ReliabilityHook
 from tasks import records
-from tasks.digests import combine
+from tasks.digests import CACHE_PATH, DigestCache, combine
 from tasks.durable import PARTIAL, remove_abandoned, sync, sync_tree
 from tasks.in_use import write_in_use
 from tasks.initial_weights import InitialWeights, InitialWeightsHook
 from tasks.params import InputError
 from tasks.progress import progress
 from tasks.training_config import CURVE_POINTS
-from tasks.training_hooks import ProgressHook, ValidationHook, find_hook, kept_weights
+from tasks.training_hooks import CurvesHook, ProgressHook, ValidationHook, find_hook, kept_weights
 
 log = logging.getLogger(__name__)
 
 STORE = Path(".maskloom/training")
 """Where trainings live, from the repository root."""
+CURVES = Path(".maskloom/tensorboard")
+"""Where their live curves are written, if they are asked for."""
 CODE = (
     "mmseg_configs/reliability/*.py",
     "tasks/checkpoints.py",
     "tasks/initial_weights.py",
+    "tasks/label_maps.py",
+    "tasks/labelled_sets.py",
     "tasks/segmentation.py",
+    "tasks/shards.py",
     "tasks/training_config.py",
     "tasks/training_hooks.py",
 )
 """The code that a training's result depends on, from the repository root."""
+PACKAGES = ("onedl-mmsegmentation", "onedl-mmengine", "onedl-mmcv")
+"""Those whose versions it depends on, beside PyTorch's."""
 
 _trainings = itertools.count()
 """MMEngine keeps what it logs by the experiment's name: each training in a process has its own."""
 
 
 def fingerprint(cfg: Config, data: str, root: Path, start: InitialWeights | None) -> str:
-    """The name of a training: a hash of its config, data, start, code and PyTorch version.
+    """The name of a training: a hash of its config, data, start, code and packages' versions.
+
+    Files of weights that the config names count by their bytes.
 
     Args:
         cfg: see `tasks.training_config.build_config`.
@@ -66,10 +76,30 @@ def fingerprint(cfg: Config, data: str, root: Path, start: InitialWeights | None
     """
     here = Path(__file__).parents[1]
     files = [path for pattern in CODE for path in sorted(here.glob(pattern))]
-    code = combine({path.name: records.content_id(path.read_text()) for path in files})
+    code = combine(
+        {path.relative_to(here).as_posix(): records.content_id(path.read_text()) for path in files}
+    )
+    cache = DigestCache(root / CACHE_PATH)
+    named = {path: cache.file(Path(path)) for path in named_weights(cfg.model)}
+    cache.save()
+    versions = [version(name) for name in PACKAGES]
     said = json.dumps(cfg.to_dict(), sort_keys=True).replace(str(root.resolve()), "")
     digest = start.digest if start else None
-    return records.content_id("training", said, data, digest, code, torch.__version__)
+    return records.content_id(
+        "training", said, data, digest, named, code, torch.__version__, versions
+    )
+
+
+def named_weights(model: Any) -> set[str]:
+    """The files that a model's config names as ``pretrained`` or ``checkpoint``, if they exist."""
+    found: set[str] = set()
+    items = model.items() if isinstance(model, dict) else enumerate(model)
+    for key, value in items:
+        if isinstance(value, dict | list | tuple):
+            found |= named_weights(value)
+        elif key in ("pretrained", "checkpoint") and value and Path(str(value)).is_file():
+            found.add(str(value))
+    return found
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -103,7 +133,14 @@ class _DeviceRunner(Runner):
 
 
 def train(
-    cfg: Config, data: str, what: str, root: Path, start: InitialWeights | None = None
+    cfg: Config,
+    data: str,
+    what: str,
+    root: Path,
+    start: InitialWeights | None = None,
+    *,
+    user: str | None = None,
+    curves: bool = False,
 ) -> Path:
     """Train, or continue or take over the same training from the store.
 
@@ -115,6 +152,8 @@ def train(
         what: what to call it in the progress bar.
         root: the repository root.
         start: see `fingerprint`.
+        user: whose last training it is, see `tasks.in_use`; None: the caller has said so itself.
+        curves: whether TensorBoard can watch it.
 
     Returns:
         A folder with ``weights.pth`` (a plain state dict on the CPU), ``config.py`` and
@@ -125,7 +164,8 @@ def train(
     """
     name = fingerprint(cfg, data, root, start)
     if is_main_process():
-        write_in_use("training", what, [name], root)
+        if user:
+            write_in_use("training", user, [name], root)
         remove_abandoned(root / STORE / name)
     work = root / STORE / name
     finished = work / "finished"
@@ -141,6 +181,9 @@ def train(
         if begin:
             log.info("%s: continues from iteration %d of %d", what, begin, runner.max_iters)
         if is_main_process():
+            if curves:
+                runner.register_hook(CurvesHook(root / CURVES / name))
+                log.info("curves: tensorboard --logdir %s", root / CURVES)
             with progress(what, runner.max_iters - begin, "iterations") as advance:
                 runner.register_hook(ProgressHook(advance))
                 runner.train()
@@ -212,14 +255,16 @@ def _share_out(cfg: Config) -> None:
 
 @contextmanager
 def _repeatable(deterministic: bool) -> Iterator[None]:
-    """MMEngine turns deterministic algorithms on for the process; turn them off again."""
+    """MMEngine sets how algorithms are chosen for the process; leave it as it was before."""
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
-    before = torch.are_deterministic_algorithms_enabled()
+    cudnn = torch.backends.cudnn
+    before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before[0])
+        cudnn.deterministic, cudnn.benchmark = before[1:]
 
 
 def hand_over(finished: Path, folder: Path, names: Sequence[str]) -> dict[str, Any]:

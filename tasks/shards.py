@@ -2,7 +2,7 @@
 
 A sample's files share its id as their stem: ``<sample_id>.png``,
 ``<sample_id>.attention.safetensors``. Shards are byte-equal when they are made again: no time, no
-owner, members in the order given. They are written under a temporary name, flushed and renamed, so
+owner, members in the order given. They are written as `tasks.durable` says, so
 a shard that exists is whole. ``python -m tasks.shards prune`` removes what no run uses any more.
 """
 
@@ -13,10 +13,15 @@ import runpy
 import tarfile
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote, unquote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tasks.durable import new_file
 
 URI_PREFIX = "shard://"
 _URI = re.compile(rf"{URI_PREFIX}([^?#]+)\?offset=(\d+)&size=(\d+)")
@@ -38,6 +43,10 @@ class Member:
     def uri(self) -> str:
         """The member as a string for MMEngine's file backend, see `parse_uri`."""
         return f"{URI_PREFIX}{quote(self.path)}?offset={self.offset}&size={self.size}"
+
+    def below(self, root: Path) -> "Member":
+        """The same, with a path that starts from ``root``."""
+        return replace(self, path=str(root / self.path))
 
     def columns(self, kind: str) -> dict[str, int | None]:
         """What an index says of it: ``<kind>_offset``, ``<kind>_size``, ``<kind>_crc32``."""
@@ -79,21 +88,26 @@ def parse_uri(uri: str) -> Member:
     return Member(unquote(parts[1]), int(parts[2]), int(parts[3]))
 
 
+def addresses(index: pa.Table, part: str) -> pa.ChunkedArray:
+    """A column of `Member.uri` from an index's ``shard``, ``<part>_offset`` and ``<part>_size``;
+    null where a row has none."""
+    shards = index["shard"].combine_chunks().dictionary_encode()
+    paths = pa.array([URI_PREFIX + quote(path) for path in shards.dictionary.to_pylist()])
+    offset, size = (index[f"{part}_{name}"].cast(pa.string()) for name in ("offset", "size"))
+    parts = (paths.take(shards.indices), "?offset=", offset, "&size=", size, "")
+    return pc.binary_join_element_wise(*parts)
+
+
 def write_shard(path: Path, members: Iterable[tuple[str, bytes]]) -> list[Member]:
     """Write ``(name, data)`` pairs as one tar file.
 
     Returns:
         One `Member` per pair, in order, with ``path`` as it was given.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.partial")
-    with open(partial, "wb") as file:
+    with new_file(path) as file:
         shard = ShardWriter(file, str(path))
         written = [shard.add(name, data) for name, data in members]
         shard.close()
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
     return written
 
 

@@ -64,7 +64,14 @@ def run(params: Params, root: Path = Path()) -> None:
     )
     cache.save()
     log.info("training on %s on %s", labelled_set, cfg.device)
-    finished = train(cfg, data, "training the reference", root)
+    finished = train(
+        cfg,
+        data,
+        "training the reference",
+        root,
+        user="train_reference",
+        curves=params.train_segmenter.tensorboard,
+    )
     if not is_main_process():
         return
     report = hand_over(finished, out, classes)

@@ -11,7 +11,7 @@ from mmengine.dist import is_main_process
 
 from tasks import records
 from tasks.checkpoints import find_initial
-from tasks.digests import CACHE_PATH, DigestCache, folder_digest
+from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests, files_below
 from tasks.entry import run_stage
 from tasks.initial_weights import InitialWeights
 from tasks.labelled_sets import some
@@ -41,31 +41,41 @@ def count_splits(rows: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def check_classes(rows: list[dict[str, Any]], names: Sequence[str]) -> None:
-    """Whether every class has a kept sample to learn it from.
+    """Whether every class has a kept sample in the training split to learn it from.
 
     Raises:
         InputError: some have none; all are listed.
     """
-    kept = {each["name"] for row in rows if row["kept"] for each in row["classes"]}
+    used = [row for row in rows if row["kept"] and row["split"] == "train"]
+    kept = {each["name"] for row in used for each in row["classes"]}
     empty = [name for name in names if name not in kept]
     if empty:
         raise InputError(
-            f"data/dataset: no sample was kept of {len(empty)} classes: {some(empty)}; "
+            f"data/dataset: no sample was kept for training of {len(empty)} classes: "
+            f"{some(empty)}; "
             "metrics/filter.json says why, loosen filter_masks, sample more, or leave them out of "
             "expand_prompts.classes"
         )
 
 
 def write_curves(path: Path, report: dict[str, Any]) -> None:
-    """Loss and held-out mIoU as CSV for ``dvc plots``; the mIoU is empty between validations."""
-    validated = dict(report["val"])
-    losses = dict(report["curve"])
+    """The curves as CSV for ``dvc plots``; a column is empty where it has no value.
+
+    Loss; held-out mIoU; share of reliable pixels; agreement of the two networks of co-training.
+    """
+    columns: dict[str, dict[int, Any]] = {
+        "loss": dict(report["curve"]),
+        "miou": dict(report["val"]),
+    }
+    for name in ("reliable", "agreement"):
+        rows = report.get("reliability", [])
+        columns[name] = {row["iteration"]: row[name] for row in rows if name in row}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["iteration", "loss", "miou"])
-        for iteration in sorted(validated | losses):
-            writer.writerow([iteration, losses.get(iteration), validated.get(iteration)])
+        writer.writerow(["iteration", *columns])
+        for iteration in sorted(set().union(*columns.values())):
+            writer.writerow([iteration, *(values.get(iteration) for values in columns.values())])
 
 
 def run(params: Params, root: Path = Path()) -> None:
@@ -97,12 +107,17 @@ def run(params: Params, root: Path = Path()) -> None:
         root=root,
     )
     cache = DigestCache(root / CACHE_PATH)
-    data = folder_digest(folder, cache)
+    # The dataset says where bytes lie; the manifests of samples and masks say what they are.
+    manifests = [root / f"data/{name}/index.parquet" for name in ("samples", "masks")]
+    there = [path for path in manifests if path.is_file()]
+    data = combine(file_digests(root, [*files_below(folder), *there], cache))
     path = find_initial(section.init_from, root)
     start = InitialWeights(path, cache.file(path)) if path else None
     cache.save()
     log.info("training on %d synthetic images on %s", counts["train"], cfg.device)
-    finished = train(cfg, data, "training", root, start)
+    finished = train(
+        cfg, data, "training", root, start, user="train_segmenter", curves=section.tensorboard
+    )
     if not is_main_process():
         return
     report = hand_over(finished, root / "models/segmenter", params.expand_prompts.label_names)

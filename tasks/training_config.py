@@ -4,6 +4,7 @@ A config file says what the network is and what happens to its images. What reli
 is a parameter: the file's ``EncoderDecoder`` is put into the segmentor that the method needs.
 """
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ OPTIM_WRAPPERS: dict[str, dict[str, Any]] = {
     "bfloat16": {"type": "BFloat16OptimWrapper"},
     "float16": {"type": "AmpOptimWrapper", "dtype": "float16"},
 }
+NEEDED_KEYS = ("model", "train_pipeline", "test_pipeline", "optim_wrapper", "param_scheduler")
+"""Of a config file; ``optim_wrapper`` with its ``optimizer``."""
 IGNORE_KEYS = {
     "RandomCrop": "ignore_index",
     "RandomMosaic": "seg_pad_val",
@@ -62,7 +65,13 @@ def build_config(
         InputError: the recipe asks for what the file's network or pipeline cannot do, or the file
             for weights that would have to be fetched.
     """
+    if section.tensorboard and importlib.util.find_spec("tensorboard") is None:
+        raise InputError(
+            "train_segmenter.tensorboard: TensorBoard is not installed; run `make tensorboard`, or "
+            "write false"
+        )
     cfg = load_config(root / section.config)
+    check_keys(cfg, section.config)
     device = choose_device(section.device)
     refuse_downloads(cfg.model, section.config)
     set_class_count(cfg.model, class_count)
@@ -111,6 +120,7 @@ def build_config(
         cfg.custom_hooks.append({"type": "ValidationHook", "interval": interval, **watching})
     if section.ema:
         cfg.custom_hooks.append({"type": "EMAHook", "momentum": 1 - section.ema})
+    cfg.custom_hooks.append({"type": "DivergenceHook"})
     cfg.custom_hooks.append({"type": "IterationSeedHook", "seed": section.seed})
     cfg.default_hooks = {
         "logger": None,  # the progress bar and training.json take its place
@@ -151,6 +161,15 @@ def use_reliability(cfg: Config, section: TrainSegmenter) -> None:
             'carry; add dict(type="LoadReliability") after LoadAnnotations, and end with '
             'dict(type="PackReliabilityInputs"), or choose none'
         )
+    if "Albu" in steps:
+        raise InputError(
+            f"{key}: Albu, in train_pipeline of {section.config}, changes image and label map and "
+            "leaves the reliability map as it was; use MMSegmentation's own transforms, or choose "
+            "none"
+        )
+    for step in cfg.train_pipeline:
+        if step.type == "Pad":
+            step.type = "PadReliability"
     preprocessor = cfg.model.pop("data_preprocessor", ConfigDict(type="SegDataPreProcessor"))
     if preprocessor.type == "SegDataPreProcessor":
         preprocessor.type = "ReliabilityDataPreProcessor"
@@ -194,8 +213,34 @@ def set_optimizer(cfg: Config, section: TrainSegmenter, device: str) -> None:
         scheduler.setdefault("end", section.iterations)
 
 
+def check_keys(cfg: Config, config: str) -> None:
+    """Whether a config file says what a training needs; one scheduler becomes a list of one.
+
+    Raises:
+        InputError: a key is missing, or ``load_from`` is there.
+    """
+    missing = [key for key in NEEDED_KEYS if key not in cfg]
+    if missing:
+        raise InputError(
+            f"{config}: {', '.join(missing)} missing; mmseg_configs/README.md says what a config "
+            "needs"
+        )
+    if cfg.get("load_from"):
+        raise InputError(
+            f"{config}: load_from: {cfg.load_from} would not be loaded; remove it and use "
+            "train_segmenter.init_from"
+        )
+    if isinstance(cfg.param_scheduler, dict):
+        cfg.param_scheduler = [cfg.param_scheduler]
+
+
 def refuse_downloads(model: dict[str, Any], config: str) -> None:
     """Raise `InputError` where a config would fetch a backbone's weights from the network."""
+    if str(model.get("type")).endswith("TIMMBackbone") and model.get("pretrained", True):
+        raise InputError(
+            f"{config}: TIMMBackbone would fetch its weights from the network; write pretrained: "
+            "False, and name a file of yours as checkpoint_path if you have one"
+        )
     for key, value in model.items():
         if key in ("pretrained", "checkpoint") and "://" in str(value):
             raise InputError(

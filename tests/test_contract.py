@@ -129,7 +129,7 @@ def test_who_depends_on_the_classes_depends_on_their_label_values() -> None:
         [f"expand_prompts.{key}" in params for params in declared]
         for key in ("classes", "background")
     )
-    assert classes == background and sum(classes) == 5
+    assert classes == background and sum(classes) == 6
 
 
 def test_stages_stand_in_running_order() -> None:

@@ -73,6 +73,8 @@ def house(clone: Callable[[str], Path], environment: dict[str, str]) -> House:
 
 
 def test_every_stage_says_what_it_made(house: House) -> None:
+    scores = house.load("metrics/scores.json")
+    assert (scores["samples"], scores["not_finite"]) == (16, 0)
     funnel = house.load("metrics/filter.json")
     assert funnel["samples"] == funnel["kept"] == 16
     assert funnel["train"] + funnel["val"] == 16

@@ -15,6 +15,7 @@ from mmseg_configs.reliability.transforms import (
     LoadLabelMap,
     LoadReliability,
     PackReliabilityInputs,
+    PadReliability,
 )
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "LoadLabelMap",
     "LoadReliability",
     "PackReliabilityInputs",
+    "PadReliability",
     "ReliabilityCrossEntropy",
     "ReliabilityDataPreProcessor",
     "ReliabilityEncoderDecoder",

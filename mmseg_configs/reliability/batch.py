@@ -8,6 +8,8 @@ import torch
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
+from mmseg_configs.reliability.faults import SampleError, sample_name
+
 
 @dataclass(frozen=True)
 class Phase:
@@ -35,7 +37,7 @@ def stack_reliability(samples: Sequence[SegDataSample]) -> Tensor | None:
     A sample without a map, such as one with real labels, is trusted everywhere.
 
     Raises:
-        ValueError: a map has another size than its label map.
+        SampleError: a map has another size than its label map.
     """
     if not any("gt_reliability" in sample for sample in samples):
         return None
@@ -47,11 +49,11 @@ def stack_reliability(samples: Sequence[SegDataSample]) -> Tensor | None:
             continue
         reliability = sample.gt_reliability.data
         if reliability.shape != label.shape:
-            raise ValueError(
-                f"{sample.get('seg_map_path', 'a sample')}: the reliability map is "
-                f"{tuple(reliability.shape[-2:])} and the label map {tuple(label.shape[-2:])} when "
-                "they reach the network; the config needs PackReliabilityInputs and the "
-                "ReliabilityDataPreProcessor, which pad both alike"
+            raise SampleError(
+                f"{sample.get('seg_map_path', 'a label map')}: the reliability map of sample "
+                f"{sample_name(sample)} is {tuple(reliability.shape[-2:])} and the label map "
+                f"{tuple(label.shape[-2:])} when they reach the network; the config needs "
+                "PackReliabilityInputs and the ReliabilityDataPreProcessor, which pad both alike"
             )
         maps.append(reliability)
     return torch.cat(maps)

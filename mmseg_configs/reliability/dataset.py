@@ -4,6 +4,7 @@ File backends belong to a process; that of the shards is registered by the impor
 is there in every worker process that unpickles a dataset.
 """
 
+import errno
 import json
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
 
 import mmseg_configs.reliability.file_backend  # noqa: F401  registers shard://
+from mmseg_configs.reliability.faults import SampleError, sample_name
 from tasks.label_maps import palette
 from tasks.labelled_sets import list_pairs
 from tasks.records import read_rows
@@ -27,6 +29,24 @@ def metainfo(classes: Sequence[str]) -> dict[str, Any]:
 
 class _ListedDataset(BaseSegDataset):
     """Lists its samples itself; label values mean what the class list says."""
+
+    def prepare_data(self, idx: int) -> Any:
+        """Load a sample.
+
+        Raises:
+            SampleError: a file of it is missing, cut short or no picture.
+        """
+        try:
+            return super().prepare_data(idx)
+        except (EOFError, OSError, AssertionError) as error:
+            if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+                raise  # the disk's fault, not the sample's
+            sample = self.get_data_info(idx)
+            files = [value for key, value in sample.items() if key.endswith("_path")]
+            raise SampleError(
+                f"sample {sample_name(sample)} cannot be read: {error}; run the stages that made "
+                f"the dataset again, or mend the file: {', '.join(files)}"
+            ) from None
 
     def _sample(self, image: str, label: str, **more: str) -> dict[str, Any]:
         """What the loading transforms expect of a sample."""

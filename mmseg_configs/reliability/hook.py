@@ -1,9 +1,10 @@
 """Reliability over time: when it begins to count, and what came of it."""
 
+import logging
 from typing import Any
 
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
@@ -11,9 +12,13 @@ from mmengine.runner import Runner
 
 from mmseg_configs.reliability.batch import Phase
 from mmseg_configs.reliability.co_training import CoTrainingSegmentor
+from tasks.params import BACKGROUND_NAME
 from tasks.records import content_seed
 
-BACKGROUND = "background"
+log = logging.getLogger(__name__)
+
+LOG_EVERY = 10
+"""Rows of the history from one line in the log to the next; the last is always there."""
 
 
 def strength_at(progress: float, warmup: float, fade: float) -> float:
@@ -27,6 +32,19 @@ def strength_at(progress: float, warmup: float, fade: float) -> float:
     if fade == 0:
         return float(progress >= warmup)
     return min(max((progress - warmup) / fade, 0.0), 1.0)
+
+
+def in_words(row: dict[str, Any]) -> str:
+    """A row of `ReliabilityHook.history` for the log; classes that no pixel had are left out."""
+    said = [f"iteration {row['iteration']}: reliable {row['reliable'] or 0:.2f}"]
+    shares = {name: share for name, share in row["reliable_by_class"].items() if share is not None}
+    if shares:
+        said.append(
+            "by class " + ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+        )
+    if row.get("agreement") is not None:
+        said.append(f"agreement {row['agreement']:.2f}")
+    return "; ".join(said)
 
 
 @HOOKS.register_module()
@@ -73,7 +91,7 @@ class ReliabilityHook(Hook):
         """Tell the networks which label is the background, if one is."""
         if isinstance(_model(runner), CoTrainingSegmentor):
             names = runner.train_dataloader.dataset.metainfo["classes"]
-            _model(runner).background = 0 if names[0] == BACKGROUND else None
+            _model(runner).background = 0 if names[0] == BACKGROUND_NAME else None
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         """Set the phase for the iteration that begins."""
@@ -97,6 +115,10 @@ class ReliabilityHook(Hook):
         model.counts.reset()
         strength = round(model.phase.strength, 4)
         self.history.append({"iteration": runner.iter + 1, "strength": strength, **row})
+        if is_main_process() and (
+            len(self.history) % LOG_EVERY == 0 or self.is_last_train_iter(runner)
+        ):
+            log.info(in_words(self.history[-1]))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Put the state in."""

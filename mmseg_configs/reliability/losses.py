@@ -65,13 +65,15 @@ def generalised_cross_entropy(
     """``L = sum_i w_i (1 - p_i^q) / q / sum_i w_i``, p the probability of the label.
 
     Zhang and Sabuncu, NeurIPS 2018, eq. 6: cross-entropy for q towards 0, the mean absolute error
-    for q = 1, which gives a wrong label no more pull than a right one.
+    for q = 1, which gives a wrong label no more pull than a right one. ``p^q`` is computed as
+    ``exp(-q CE)``: p itself underflows for labels that the network rules out, and then the gradient
+    of its power is NaN.
 
     Args:
         q: above 0, at most 1.
     """
-    probability = torch.exp(-pixel_cross_entropy(logits, label, ignore_index))
-    return weighted_mean((1 - probability**q) / q, label, weights, ignore_index)
+    power = torch.exp(-q * pixel_cross_entropy(logits, label, ignore_index))
+    return weighted_mean((1 - power) / q, label, weights, ignore_index)
 
 
 def pixel_weights(trust: Tensor, strength: float) -> Tensor:

@@ -2,19 +2,26 @@
 
 A decode head computes its loss without seeing the data samples, but asks its pixel sampler for a
 weight per pixel first. The segmentor gives all heads one sampler that answers with the batch's
-weights, so any network and any loss that takes ``weight`` can be used as it is.
+weights, so any network can be used as it is, with the losses that weigh every pixel.
 """
 
 from typing import Any, Literal
 
 from mmseg.models import EncoderDecoder
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from mmseg.models.losses import CrossEntropyLoss
 from mmseg.registry import MODELS
 from mmseg.structures import BasePixelSampler
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmseg_configs.reliability.batch import Counts, Phase, stack_labels, stack_reliability
-from mmseg_configs.reliability.losses import pixel_weights, reliable_pixels, urn_trust
+from mmseg_configs.reliability.losses import (
+    GeneralisedCrossEntropy,
+    ReliabilityCrossEntropy,
+    pixel_weights,
+    reliable_pixels,
+    urn_trust,
+)
 
 
 class BatchWeights(BasePixelSampler):
@@ -47,7 +54,7 @@ class ReliabilityEncoderDecoder(EncoderDecoder):
 
     Raises:
         ValueError: a head cannot take pixel weights: it samples pixels already, or computes its
-            loss in a way of its own.
+            loss in a way of its own, or by another one than a cross-entropy per pixel.
     """
 
     def __init__(
@@ -55,7 +62,7 @@ class ReliabilityEncoderDecoder(EncoderDecoder):
         method: Literal["weighted", "ignore_band", "urn"] = "weighted",
         least: float = 0.0,
         quantile: float = 0.5,
-        sharpness: float = 4.0,
+        sharpness: float = 2.4,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -74,6 +81,9 @@ class ReliabilityEncoderDecoder(EncoderDecoder):
                     f"{name}: {type(head).__name__} computes its loss in its own way, past the "
                     "reliability; choose another head, or reliability: none"
                 )
+            losses = head.loss_decode
+            for loss in losses if isinstance(losses, nn.ModuleList) else [losses]:
+                _check_loss(name, loss)
             head.sampler = self._weights
 
     def loss(self, inputs: Tensor, data_samples: list) -> dict:
@@ -107,3 +117,13 @@ class ReliabilityEncoderDecoder(EncoderDecoder):
     def load_reliability_state(self, state: dict[str, Any]) -> None:
         """Go on from a `reliability_state`."""
         self.counts.load(state["counts"])
+
+
+def _check_loss(name: str, loss: nn.Module) -> None:
+    stock = isinstance(loss, CrossEntropyLoss) and not (loss.use_sigmoid or loss.use_mask)
+    if not (stock or isinstance(loss, ReliabilityCrossEntropy | GeneralisedCrossEntropy)):
+        raise ValueError(
+            f"{name}: reliability needs a softmax CrossEntropyLoss, ReliabilityCrossEntropy or "
+            f"GeneralisedCrossEntropy, which weigh every pixel, not {type(loss).__name__}; change "
+            "loss_decode, or choose reliability: none"
+        )

@@ -4,12 +4,14 @@ from typing import Literal
 
 import numpy as np
 import torch
-from mmcv.transforms import BaseTransform
+from mmcv import impad
+from mmcv.transforms import BaseTransform, Pad
 from mmengine import fileio
 from mmengine.structures import PixelData
 from mmseg.datasets.transforms import PackSegInputs
 from mmseg.registry import TRANSFORMS
 
+from mmseg_configs.reliability.faults import SampleError, sample_name
 from tasks.label_maps import decode, ignore_value
 
 IGNORE_16_BIT = ignore_value(np.uint16)
@@ -52,24 +54,41 @@ class LoadReliability(BaseTransform):
         """Add the map.
 
         Raises:
-            ValueError: there is none, or it is not 8-bit grey of the label map's size.
+            SampleError: there is none, or it is not 8-bit grey of the label map's size.
         """
+        name = sample_name(results)
         if f"{self.source}_path" not in results:
-            raise ValueError(
-                f"{results['seg_map_path']}: this sample has no {self.source} map; the dataset was "
-                "made without, run extract_masks and filter_masks again"
+            raise SampleError(
+                f"{results['seg_map_path']}: sample {name} has no {self.source} map; the dataset "
+                "was made without, run extract_masks and filter_masks again"
             )
         path = results[f"{self.source}_path"]
         values = decode(fileio.get(path))
         expected = results["gt_seg_map"].shape
         if values.dtype != np.uint8 or values.shape != expected:
-            raise ValueError(
-                f"{path}: the {self.source} map must be uint8 {expected} like its label map, not "
-                f"{values.dtype} {values.shape}"
+            raise SampleError(
+                f"{path}: the {self.source} map of sample {name} must be uint8 {expected} like its "
+                f"label map, not {values.dtype} {values.shape}; run extract_masks and filter_masks "
+                "again, or mend the file"
             )
         results["gt_reliability"] = 255 - values if self.source == "uncertainty" else values
         results["seg_fields"].append("gt_reliability")
         return results
+
+
+@TRANSFORMS.register_module()
+class PadReliability(Pad):
+    """`Pad` that pads ``gt_reliability`` too, with 0: nothing is known of what is made up.
+
+    The stock one pads the image and ``gt_seg_map`` alone. Takes its arguments.
+    """
+
+    def _pad_seg(self, results: dict) -> None:
+        super()._pad_seg(results)
+        if "gt_reliability" in results:
+            results["gt_reliability"] = impad(
+                results["gt_reliability"], shape=results["pad_shape"][:2], pad_val=0
+            )
 
 
 @TRANSFORMS.register_module()
@@ -84,15 +103,29 @@ class PackReliabilityInputs(PackSegInputs):
         """Pack the inputs.
 
         Raises:
-            ValueError: a label is no class of the dataset.
+            SampleError: a label is no class of the dataset, or a transform gave the reliability
+                another size than the label map.
         """
         if "class_count" in results:
             _check_labels(results)
+        if "gt_reliability" in results:
+            _check_sizes(results)
         packed = super().transform(results)
+        packed["data_samples"].set_metainfo({"sample_id": sample_name(results)})
         if "gt_reliability" in results:
             data = torch.from_numpy(np.ascontiguousarray(results["gt_reliability"])).float() / 255
             packed["data_samples"].set_data({"gt_reliability": PixelData(data=data[None])})
         return packed
+
+
+def _check_sizes(results: dict) -> None:
+    reliability, label = (results[key].shape for key in ("gt_reliability", "gt_seg_map"))
+    if reliability != label:
+        raise SampleError(
+            f"{results['seg_map_path']}: the reliability map of sample {sample_name(results)} is "
+            f"{reliability} and the label map {label} at the end of train_pipeline; one of "
+            "its transforms changes the label map alone, take it out"
+        )
 
 
 def _check_labels(results: dict) -> None:
@@ -101,9 +134,8 @@ def _check_labels(results: dict) -> None:
         return
     wrong = np.setdiff1d(np.unique(label), [*range(count), ignore_value(label.dtype)])
     if wrong.size:
-        sample = results.get("sample_id", results["img_path"])
-        raise ValueError(
-            f"{results['seg_map_path']}: sample {sample} has the label {wrong[0]}, and there are "
-            f"{count} classes, 0 to {count - 1}; run the stages that made the dataset again, or "
-            "mend the file"
+        raise SampleError(
+            f"{results['seg_map_path']}: sample {sample_name(results)} has the label {wrong[0]}, "
+            f"and there are {count} classes, 0 to {count - 1}; run the stages that made the "
+            "dataset again, or mend the file"
         )

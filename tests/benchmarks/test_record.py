@@ -39,6 +39,12 @@ def test_the_page_shows_every_result(tmp_path: Path) -> None:
     assert "| time | 2 | 3 | yes |" in page
 
 
+def test_a_benchmark_may_tell_without_a_bar(tmp_path: Path) -> None:
+    finish("toy", RAN, ROWS, [], tmp_path)
+    assert json.loads((tmp_path / "toy.json").read_text())["bars"] == []
+    assert build(tmp_path).endswith("| b | 2 |\n")
+
+
 def test_a_table_has_the_rows_keys_as_its_head() -> None:
     assert markdown_table([{"x": 1, "y": False}]) == "| x | y |\n| --- | --- |\n| 1 | NO |"
 

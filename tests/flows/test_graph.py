@@ -1,8 +1,16 @@
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
-from flows.graph import output_digests, select_stages, stage_names
+from flows.graph import (
+    StageName,
+    named_files,
+    output_digests,
+    select_stages,
+    stage_names,
+    stage_outputs,
+)
 from tasks.params import InputError
 
 STAGES = ["preflight", "sample_images", "write_report"]
@@ -16,6 +24,20 @@ def test_stages_are_those_of_dvc_yaml_in_its_order(tmp_path: Path) -> None:
 def test_a_folder_without_a_pipeline_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="run from the repository root"):
         stage_names(tmp_path)
+
+
+def test_a_form_offers_the_stages_of_this_repository() -> None:
+    root = Path(__file__).parents[2]
+    assert TypeAdapter(StageName).json_schema()["enum"] == stage_names(root)
+
+
+def test_selects_from_one_stage_on() -> None:
+    assert select_stages(STAGES, start="sample_images") == STAGES[1:]
+    assert select_stages(STAGES, start="sample_images", upto="sample_images") == STAGES[1:2]
+    with pytest.raises(InputError, match="'write_report' comes after 'preflight'"):
+        select_stages(STAGES, start="write_report", upto="preflight")
+    with pytest.raises(InputError, match="--only and --start exclude"):
+        select_stages(STAGES, only="preflight", start="preflight")
 
 
 def test_selects_all_one_or_a_beginning() -> None:
@@ -40,3 +62,24 @@ def test_digests_of_the_lock_by_path(tmp_path: Path) -> None:
         "  a: {cmd: a, outs: [{path: d, md5: 3.dir}]}\n  none: {cmd: c}\n"
     )
     assert list(output_digests(tmp_path).items()) == [("c", "2"), ("d", "3.dir"), ("z", "1")]
+
+
+def test_a_stages_outputs_come_data_first(tmp_path: Path) -> None:
+    (tmp_path / "dvc.lock").write_text(
+        "stages: {a: {outs: [{path: metrics/a.json, md5: '1'}, {path: models/a, md5: 2.dir}]}}\n"
+    )
+    assert list(stage_outputs("a", tmp_path).items()) == [
+        ("models/a", "2.dir"),
+        ("metrics/a.json", "1"),
+    ]
+    assert stage_outputs("b", tmp_path) == {}
+
+
+def test_names_what_of_the_graph_belongs_into_git(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text(
+        "stages:\n  a: {cmd: a, deps: [code.py], outs: [data/a]}\n"
+        "  b: {cmd: b, deps: [data/a, code], metrics: [{metrics/b.json: {cache: false}}]}\n"
+    )
+    sources, results = named_files(tmp_path)
+    assert sources == ["code", "code.py"]
+    assert results == ["dvc.yaml", "dvc.lock", "params.yaml", "metrics/b.json"]

@@ -1,5 +1,6 @@
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from flows.processes import LineSplitter, run_in_group
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_lines_are_cut_at_newlines() -> None:
@@ -65,6 +68,28 @@ def test_an_exception_ends_the_whole_group(stubborn: bool) -> None:
         run_in_group(command, interrupt, grace_seconds=1)
     assert time.monotonic() - started < 20
     assert not runs(children[0])
+
+
+STARTER = """
+from flows.processes import run_in_group
+import sys
+run_in_group([sys.executable, "-c", {family!r}], lambda line: print(line, flush=True), None, 1.0)
+"""
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_the_group_ends_when_its_starter_is_killed(stubborn: bool) -> None:
+    code = STARTER.format(family=FAMILY.format(stubborn=stubborn))
+    starter = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, cwd=ROOT)
+    assert starter.stdout is not None
+    child = int(starter.stdout.readline())
+    assert runs(child)
+    starter.kill()
+    starter.wait()
+    deadline = time.monotonic() + 10
+    while runs(child):
+        assert time.monotonic() < deadline
+    starter.stdout.close()
 
 
 def runs(pid: int) -> bool:

@@ -7,6 +7,7 @@ from rich.console import Console
 from flows.results import (
     StageRun,
     adaptation_sentence,
+    funnel_rows,
     result_rows,
     result_view,
     stages_markdown,
@@ -82,4 +83,19 @@ def test_stages_as_markdown() -> None:
         "| preflight | ran | 1.0 |",
         "| expand_prompts | unchanged | 2.0 |",
         "| all | | 3.0 |",
+    ]
+
+
+def test_the_funnel_counts_what_each_rule_took(tmp_path: Path) -> None:
+    found = {"samples": 1200, "kept": 1180, "train": 1114, "val": 66}
+    (tmp_path / "metrics").mkdir()
+    reasons = {"reasons": {"max_area": 5, "min_area": 15}}
+    (tmp_path / "metrics/filter.json").write_text(json.dumps(found | reasons))
+    assert [tuple(row.values()) for row in funnel_rows(tmp_path)] == [
+        ("images sampled", "1,200"),
+        ("rejected by max_area", "-5"),
+        ("rejected by min_area", "-15"),
+        ("masks kept", "1,180"),
+        ("held out to watch the training", "-66"),
+        ("used for training", "1,114"),
     ]

@@ -30,3 +30,6 @@ def test_a_run_is_a_line(tmp_path: Path) -> None:
     assert entry["outputs"] == {"b": "5"}
     assert entry["revision"] is None
     assert set(entry) >= {"run_id", "started", "ended", "host"}
+    timings = (tmp_path / ".maskloom/timings.js").read_text()
+    told = json.loads(timings.removeprefix("maskloomTimings(").removesuffix(");\n"))
+    assert told == {key: json.loads(second)[key] for key in ("started", "host", "stages")}

@@ -20,7 +20,9 @@ from prefect.client.schemas.filters import (
     TaskRunFilterFlowRunId,
 )
 
+from flows.fan_out import SHARDED, FanOut, ShardsFailed
 from flows.synthesize import StageFailed, StageOutput, main, synthesize
+from flows.versions import versions
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,6 +90,19 @@ def test_runs_the_stages_then_finds_nothing_to_do(house: Path) -> None:
     assert outcomes(house) == {"first": "ran"}
 
 
+def test_a_run_that_cannot_be_kept_is_still_in_the_run_log(
+    house: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(run_id: str, ended: str) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("flows.synthesize.keep", full)
+    assert synthesize(upto="first", return_state=True).is_completed()
+    assert outcomes(house) == {"first": "ran"}
+    assert last_run(house)["version"] is None
+    assert "not kept as a version: [Errno 28] No space left" in caplog.text
+
+
 def test_leaves_logs_times_and_results_on_the_server(house: Path) -> None:
     (house / "metrics").mkdir()
     evaluation = {"miou": 0.5, "reference_miou": 0.8, "ratio": 0.625, "per_class": {"car": 0.5}}
@@ -96,11 +111,19 @@ def test_leaves_logs_times_and_results_on_the_server(house: Path) -> None:
     adapted = {"held_out_loss_before": 0.4, "held_out_loss_after": 0.3, "fall": 0.25}
     adapted |= {"steps": 100, "images": 72}
     (house / "metrics/adaptation.json").write_text(json.dumps(adapted))
-    pipeline = (house / "dvc.yaml").read_text().replace("second:", "evaluate_segmenter:")
+    funnel = {"samples": 9, "kept": 7, "reasons": {"min_area": 2}, "train": 6, "val": 1}
+    (house / "metrics/filter.json").write_text(json.dumps(funnel))
+    (house / "report").mkdir()
+    (house / "report/index.html").touch()
+    pipeline = (house / "dvc.yaml").read_text()
+    names = {"first": "filter_masks", "second": "evaluate_segmenter", "third": "write_report"}
+    for old, new in names.items():
+        pipeline = pipeline.replace(f"{old}:", f"{new}:")
     (house / "dvc.yaml").write_text(pipeline)
     state = synthesize(return_state=True)
     run_id = state.state_details.flow_run_id
     assert run_id == UUID(last_run(house)["run_id"])
+    assert [version.name for version in versions(house)] == [last_run(house)["version"]]
     with get_client(sync_client=True) as client:
         tasks = client.read_task_runs(
             task_run_filter=TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[run_id]))
@@ -108,16 +131,54 @@ def test_leaves_logs_times_and_results_on_the_server(house: Path) -> None:
         artifacts = client.read_artifacts(
             artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
         )
-    assert sorted(task.name for task in tasks) == ["evaluate_segmenter", "first", "third"]
+    assert sorted(task.name for task in tasks) == sorted(names.values())
     data = {artifact.key: artifact.data for artifact in artifacts}
-    assert "| first | ran |" in data["synthesize-stages"]
+    assert "| filter_masks | ran |" in data["synthesize-stages"]
+    assert json.loads(data["synthesize-funnel"])[1] == {
+        "step": "rejected by min_area",
+        "samples": "-2",
+    }
+    assert (house / "report/index.html").as_uri() in data["synthesize-report"]
     assert json.loads(data["synthesize-result"])[-1] == {
         "class": "ratio",
         "synthetic only": "0.625",
         "reference": "-",
     }
+    assert data["filter-masks-progress"] == 100.0
+    assert "| `a.txt` | `0cc175b9c0f1b6a831c399e269772661` |" in data["filter-masks-outputs"]
+    assert (house / "a.txt").as_uri() in data["filter-masks-place"]
     told = {artifact.key: artifact.description or "" for artifact in artifacts}
     assert told["synthesize-result"].startswith("IoU, metrics/evaluation.json\n\nAdapted to 72 ")
+
+
+def test_shards_are_computed_before_their_stage_and_only_where_it_has_work(
+    house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int, bool]] = []
+
+    def compute(stage: str, how: FanOut) -> int:
+        asked.append((stage, how.workers, (house / "b.txt").exists()))
+        return 0
+
+    monkeypatch.setattr("flows.synthesize.compute_shards", compute)
+    monkeypatch.setitem(SHARDED, "second", ("", ""))
+    synthesize(return_state=True)
+    assert asked == []
+    (house / "b.txt").unlink()
+    how = FanOut(runner="processes", workers=3)
+    (house / "second.py").write_text('open("b.txt", "w").write("new")')
+    for _ in range(2):
+        assert synthesize(fan_out=how, return_state=True).is_completed()
+    assert asked == [("second", 3, False)]
+
+    def fail(_stage: str, _how: FanOut) -> int:
+        raise ShardsFailed("1 shards could not be computed\nb (samples 1, 2): a bad row")
+
+    monkeypatch.setattr("flows.synthesize.compute_shards", fail)
+    (house / "b.txt").unlink()
+    state = synthesize(fan_out=how, return_state=True)
+    assert state.is_failed() and state.message == "1 shards could not be computed"
+    assert outcomes(house) == {"first": "unchanged", "second": "failed"}
 
 
 def test_a_refusal_is_not_tried_again_and_ends_with_its_message(

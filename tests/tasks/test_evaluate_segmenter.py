@@ -1,5 +1,6 @@
 """Stage evaluate_segmenter: what it measures, and what it says that it did not measure."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from tasks.evaluate_segmenter import report
 from tasks.iou import confusion_matrix, iou_per_class
 from tasks.label_maps import decode
 from tasks.params import Params
-from tasks.records import read_json
+from tasks.records import DATASET, read_json, read_rows, write_table
 
 
 def test_both_networks_are_measured_on_the_same_images(
@@ -51,19 +52,25 @@ def test_both_networks_are_measured_on_the_same_images(
 
 
 def test_without_background_the_first_class_is_label_0(
-    toy_params: Callable[..., Params], training_root: Path
+    toy_params: Callable[..., Params], training_root: Path, tmp_path: Path
 ) -> None:
     """The grey around the squares as a class: the same labels, trainings and numbers."""
+    root = tmp_path / "root"
+    shutil.copytree(training_root, root)
+    rows = read_rows(root / "data/dataset/index.parquet")
+    for row in rows:
+        row["classes"].append({"name": "grey", "area": 0.75, "peak": 1, "margin": 1})
+    write_table(root / "data/dataset/index.parquet", rows, DATASET)
     names = ["grey", "red", "blue"]
     classes = [{"name": n, "phrases": [n], "synonyms": [], "hyponyms": []} for n in names]
     scene = {"expand_prompts.background": "none", "expand_prompts.classes": classes}
     found = []
     for changes in ({}, scene):
         params = toy_params(changes)
-        train_segmenter.run(params, training_root)
-        train_reference.run(params, training_root)
-        evaluate_segmenter.run(params, training_root)
-        found.append(read_json(training_root / "metrics/evaluation.json"))
+        train_segmenter.run(params, root)
+        train_reference.run(params, root)
+        evaluate_segmenter.run(params, root)
+        found.append(read_json(root / "metrics/evaluation.json"))
     page, street = found
     assert list(street["per_class"]) == list(street["reference_per_class"]) == names
     assert list(street["per_class"].values()) == list(page["per_class"].values())

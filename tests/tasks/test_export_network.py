@@ -125,7 +125,7 @@ def test_files_are_not_replaced_and_formats_are_told(
     with pytest.raises(InputError, match=r"a\.pt: exists; choose another name"):
         export(segmenter, tmp_path / "a.pt")
     assert (tmp_path / "a.pt").read_text() == "mine"
-    with pytest.raises(InputError, match=r"a\.tflite: must end in \.pt or \.onnx"):
+    with pytest.raises(InputError, match=r"a\.tflite: must end in \.pt, \.onnx or \.pth"):
         export(segmenter, tmp_path / "a.tflite")
     monkeypatch.setattr(export_network, "ONNX_PACKAGES", ("torch", "no_such_package"))
     with pytest.raises(InputError, match="no_such_package: not installed, and needed for ONNX"):

@@ -1,10 +1,12 @@
 import hashlib
 import pickle
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -24,14 +26,15 @@ from tasks.extract_masks import (
     refine,
     score_stack,
 )
-from tasks.filter_masks import judge
 from tasks.label_maps import decode, encode_image
 from tasks.mask_methods import spread_by_self_attention, with_background
 from tasks.mask_shards import shard_jobs
 from tasks.params import ExtractMasks, InputError, Params
 from tasks.refine import dense_crf, guided_filter
+from tasks.score_masks import is_finite
 from tasks.shards import Member, write_shard
 from tasks.uncertainty import label_variance
+from tasks.verdicts import judge
 from tasks.work_store import WorkStore
 
 METHODS = ("attn2mask", "averaged", "self_attention", "diffumask")
@@ -298,7 +301,34 @@ def test_exact_labels_and_scores(section: Callable[..., ExtractMasks]) -> None:
         "area": 0.5,
         "peak": 0.25,
         "margin": pytest.approx(1.2),
+        "entropy": 0.0,
+        "agreement": 1.0,
     }
+
+
+def test_agreement_tells_what_refinement_changed(section: Callable[..., ExtractMasks]) -> None:
+    """The map's half lies at column 8, the image's edge at 9; before, the class begins at 7."""
+    image = np.zeros((16, 16, 3), np.uint8)
+    image[:, 9:] = 255
+    maps = np.zeros((1, 4, 4))
+    maps[0, :, 2:] = 1
+    batch = [sampled(maps, ["car"], image)]
+    raw, refined = (one(batch, section(refine=kind)) for kind in ("none", "guided"))
+    assert raw.classes[0]["agreement"] == 1.0
+    before, after = raw.label == 1, refined.label == 1
+    expected = (before & after).sum() / (before | after).sum()
+    assert refined.classes[0]["agreement"] == pytest.approx(expected)
+    assert expected < 0.95
+
+
+def test_attention_that_is_no_number_shows_in_the_scores(
+    section: Callable[..., ExtractMasks],
+) -> None:
+    maps = np.full((2, 4, 4), 0.25)
+    maps[0, 1, 1] = np.nan
+    for refinement in ("none", "guided"):
+        mask = one([sampled(maps, ["dog", "car"])], section(refine=refinement))
+        assert not is_finite({"entropy": mask.entropy, "classes": mask.classes})
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -325,8 +355,10 @@ def test_a_flat_map_is_rejected_by_its_peak(
     maps = 1e-3 + 1e-4 * np.random.default_rng(0).random((1, 4, 4))
     mask = one([sampled(maps, ["dog"])], section())
     assert mask.classes[0]["area"] > 0.2
-    rule, reason = judge(mask.classes, make_params().filter_masks)
-    assert (rule, reason) == ("min_peak", "dog: peak 0.001 below min_peak 0.05")
+    row = {"finite": True, "dark": 0.0, "contrast": 50.0, "duplicate_of": ""}
+    scores = pa.Table.from_pylist([row | {"classes": mask.classes}], schema=records.SCORES)
+    verdicts = judge(scores, make_params().filter_masks)
+    assert verdicts.reason(0) == "dog: peak 0.001 below min_peak 0.05"
 
 
 def test_refinement_moves_the_edge_to_the_image(section: Callable[..., ExtractMasks]) -> None:
@@ -446,7 +478,7 @@ def write_samples(root: Path, samples: list[Sampled]) -> None:
             }
             for name in each.names
         ]
-        prompts.append({"prompt_id": f"p{i}", "seed": i, "text": "a car", "classes": classes})
+        prompts.append({"prompt_id": f"{i:016x}", "seed": i, "text": "a car", "classes": classes})
     path = root / "data/samples/shards/car-0000.tar"
     members = write_shard(path, files)
     for i in range(len(samples)):
@@ -454,7 +486,7 @@ def write_samples(root: Path, samples: list[Sampled]) -> None:
         index.append(
             {
                 "sample_id": f"s{i}",
-                "prompt_id": f"p{i}",
+                "prompt_id": f"{i:016x}",
                 "seed": i,
                 "shard": "data/samples/shards/car-0000.tar",
                 "image_offset": image.offset,
@@ -497,6 +529,10 @@ def test_the_stage_keeps_samples_and_masks_together(
         path = str(tmp_path / row["shard"])
         label = decode(Member(path, row["label_offset"], row["label_size"]).read())
         trust = decode(Member(path, row["reliability_offset"], row["reliability_size"]).read())
+        assert (
+            zlib.crc32(Member(path, row["label_offset"], row["label_size"]).read())
+            == (row["label_crc32"])
+        )
         assert np.array_equal(label, expected.label)
         assert np.abs(trust.astype(int) - expected.reliability).max() <= 2
     shard = (tmp_path / "data/masks/shards/car-0000.tar").read_bytes()

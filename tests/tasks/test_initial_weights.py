@@ -1,5 +1,6 @@
 """Trainings that start from another network: what is loaded where, and what is said of it."""
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from tasks.segmenter import build_network
 from tasks.training_config import set_class_count
 
 MakeConfig = Callable[..., Config]
+NAMES = ["background", "red", "blue"]
 
 
 def network(make_config: MakeConfig, classes: int = 3, seed: int = 0, **changes: Any) -> nn.Module:
@@ -44,7 +46,7 @@ def test_other_classes_take_all_but_the_classifiers(
     caplog.set_level(logging.INFO)
     old, new = network(make_config, 7), network(make_config, 3, seed=1)
     before = {name: value.clone() for name, value in new.state_dict().items()}
-    report = load_initial(new, saved(old, tmp_path / "a.pth"))
+    report = load_initial(new, saved(old, tmp_path / "a.pth"), NAMES)
     layers = ["auxiliary_head.conv_seg", "decode_head.conv_seg"]
     count = len(before)
     assert report == {
@@ -54,6 +56,7 @@ def test_other_classes_take_all_but_the_classifiers(
         "fresh_head_layers": layers,
         "unused": 4,
         "unused_head_layers": layers,
+        "other_classes": False,
     }
     for name, value in new.state_dict().items():
         expected = before if ".conv_seg." in name else old.state_dict()
@@ -64,12 +67,27 @@ def test_other_classes_take_all_but_the_classifiers(
     ) in caplog.text
 
 
+def test_classifiers_of_as_many_other_classes_are_not_taken(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    old = network(make_config)
+    start = saved(old, tmp_path / "weights.pth")
+    for names, fresh in ((NAMES, 0), (["background", "blue", "red"], 4)):
+        (tmp_path / "classes.json").write_text(json.dumps(names))
+        new = network(make_config, seed=1)
+        report = load_initial(new, start, NAMES)
+        assert (report["fresh"], report["other_classes"]) == (fresh, fresh > 0)
+        name = "decode_head.conv_seg.weight"
+        assert torch.equal(new.state_dict()[name], old.state_dict()[name]) == (fresh == 0)
+        assert torch.equal(backbone(new.state_dict()), backbone(old.state_dict()))
+
+
 def test_two_networks_take_one_and_stay_two(make_config: MakeConfig, tmp_path: Path) -> None:
     """Of as many classes, so the classifiers fit too; the second one's stay random."""
     old = network(make_config)
     new = network(make_config, seed=1, reliability="co_training")
     second = new.state_dict()["networks.1.decode_head.conv_seg.weight"].clone()
-    report = load_initial(new, saved(old, tmp_path / "a.pth"))
+    report = load_initial(new, saved(old, tmp_path / "a.pth"), NAMES)
     state = new.state_dict()
     for number in (0, 1):
         assert torch.equal(backbone(state, f"networks.{number}."), backbone(old.state_dict()))
@@ -89,10 +107,10 @@ def test_two_networks_take_two_and_one_takes_the_first(
     old = network(make_config, reliability="co_training")
     start = saved(old, tmp_path / "a.pth")
     both = network(make_config, seed=1, reliability="co_training")
-    assert load_initial(both, start)["fresh"] == 0
+    assert load_initial(both, start, NAMES)["fresh"] == 0
     assert all(torch.equal(both.state_dict()[n], value) for n, value in old.state_dict().items())
     one = network(make_config, seed=1)
-    report = load_initial(one, start)
+    report = load_initial(one, start, NAMES)
     assert report["loaded"] == report["unused"] == len(one.state_dict())
     assert "networks.1.decode_head.conv_seg" in report["unused_head_layers"]
     assert torch.equal(backbone(one.state_dict()), backbone(old.state_dict(), "networks.0."))

@@ -106,6 +106,16 @@ def test_labels_must_be_8_bit_with_one_channel(folder: Path, mode: str, dtype: t
     assert fault.endswith(f"labels/a.png ({mode})")
 
 
+def test_from_256_classes_on_labels_may_have_16_bits(folder: Path) -> None:
+    label = np.array([[0, 255, 918, 65535, 0, 0]] * 4, np.uint16)
+    (folder / "labels/a.png").write_bytes(encode_label(label))
+    assert check_pairs(list_pairs(folder), class_count=919) == []
+    (folder / "labels/a.png").write_bytes(encode_label(label + 1))  # 65535 becomes 0
+    assert check_pairs(list_pairs(folder), class_count=919) == [
+        "label values must be 0..918 or 65535, by expand_prompts.classes: a.png (919)"
+    ]
+
+
 def test_grey_labels_are_as_good_as_palettes(folder: Path) -> None:
     Image.fromarray(np.full((4, 6), 255, np.uint8)).save(folder / "labels/a.png")
     assert check_pairs(list_pairs(folder), class_count=2) == []

@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.machine import choose_device, gpu_problems, machine_problems, run_bytes
+from tasks.machine import (
+    SAMPLED_ELSEWHERE,
+    choose_device,
+    gpu_facts,
+    gpu_problems,
+    machine_problems,
+    run_bytes,
+)
 from tasks.params import InputError, Params
 from tasks.work_store import STORE
 
@@ -116,6 +123,18 @@ def test_a_gpu_that_is_asked_for_must_be_there(
         ["sample_images.device"] if refused else []
     )
     assert all(f"sees {count} CUDA devices; choose auto or cpu" in text for text in problems)
+
+
+def test_a_gpu_of_other_machines_need_not_be_here(
+    make_params: Callable[..., Params], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    params = make_params({"sample_images.device": "cuda", "train_segmenter.device": "cuda"})
+    before = gpu_facts()
+    monkeypatch.setenv(SAMPLED_ELSEWHERE, "1")
+    (problem,) = gpu_problems(params)
+    assert problem.startswith("train_segmenter.device: cuda is not there")
+    assert gpu_facts() != before
 
 
 @pytest.mark.parametrize(

@@ -19,17 +19,21 @@ CLASS = {"phrase": "", "start": 0, "end": 1, "relation": "plain", "depth": 0, "s
 
 
 def write_samples(root: Path, shards: dict[str, list[tuple[int, list[str]]]]) -> None:
-    """Shards of samples without content: name -> seed and classes of each."""
+    """Shards of samples without content: name -> number and classes of each; one seed for all."""
     prompts, index = [], []
     for name, samples in shards.items():
         path = f"data/samples/shards/{name}.tar"
-        files = [(f"{seed}.png", b"x" * (seed + 1)) for seed, _ in samples]
+        files = [(f"{seed}.png", b"x" * (seed % 99)) for seed, _ in samples]
         for (seed, names), member in zip(samples, write_shard(root / path, files), strict=True):
-            prompts.append({"seed": seed, "classes": [{"name": one, **CLASS} for one in names]})
+            key = f"{seed:016x}"
+            prompts.append(
+                {"prompt_id": key, "seed": 5, "classes": [{"name": one, **CLASS} for one in names]}
+            )
             index.append(
                 {
                     "sample_id": f"s{seed}",
-                    "seed": seed,
+                    "prompt_id": key,
+                    "seed": 5,
                     "shard": path,
                     "shard_digest": f"digest of {name}",
                     **member.columns("image"),
@@ -118,10 +122,17 @@ def test_damaged_or_missing_samples_are_told(
 def test_a_sample_of_another_runs_prompts_is_told(tmp_path: Path) -> None:
     write_samples(tmp_path, SHARDS)
     classes = PromptClasses(tmp_path / "data/prompts.parquet")
-    assert [classes.of(seed) for seed in (3, 5, 7)] == [("dog", "car"), ("dog",), ("car",)]
-    for seed in (0, 4, 8):
-        with pytest.raises(InputError, match=f"no prompt has the seed {seed}"):
-            classes.of(seed)
+    found = [classes.of(f"{number:016x}") for number in (3, 5, 7)]
+    assert found == [("dog", "car"), ("dog",), ("car",)]
+    for key in ("0" * 16, f"{4:016x}", "f" * 16):
+        with pytest.raises(InputError, match=f"no prompt has the id {key}"):
+            classes.of(key)
+
+
+def test_an_id_that_stands_twice_is_told(tmp_path: Path) -> None:
+    write_samples(tmp_path, {"car-0000": [(2**60 + 1, ["car"]), (2**60 + 1, ["dog"])]})
+    with pytest.raises(InputError, match="prompt_id 1000000000000001 stands there twice"):
+        PromptClasses(tmp_path / "data/prompts.parquet")
 
 
 def test_a_plan_needs_no_torch(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Every rule of params.yaml: the message names the key, the value, the rule and a near match."""
 
 import json
+from collections.abc import Callable
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.params import InputError, Params, load_params
+from tasks.params import InputError, Params, Quantile, Ratio, load_params
 
 ROOT = Path(__file__).parents[2]
 DEFAULT = yaml.safe_load((ROOT / "presets/storybook.yaml").read_text(encoding="utf-8"))
@@ -72,7 +73,10 @@ def test_a_misspelt_key_of_a_class_gets_the_near_match(tmp_path: Path) -> None:
 def test_a_key_like_no_other_gets_the_list(tmp_path: Path) -> None:
     assert message(tmp_path, filter_masks__xyz=1).endswith(
         "unknown key (value 1); "
-        "known here: min_area, max_area, min_peak, min_margin, absent, val_share, seed"
+        "known here: min_area, max_area, min_peak, min_margin, max_entropy, min_agreement, "
+        "max_components, min_largest, max_border, max_dark, min_contrast, min_similarity, "
+        "min_quality, duplicates, duplicate_distance, max_per_class, min_per_class, absent, "
+        "val_share, seed"
     )
 
 
@@ -222,7 +226,20 @@ RULES: list[tuple[str, Any, str]] = [
     ),
     ("extract_masks__guided__iterations", 0, "greater than or equal to 1, not 0"),
     ("extract_masks__guided__sharpness", 0.0, "greater than 0, not 0.0"),
-    ("filter_masks__min_area", 1.1, "less than or equal to 1, not 1.1"),
+    ("score_masks__duplicate_distance", 17, "less than or equal to 16, not 17"),
+    ("score_masks__cross_validation__folds", 1, "must be 0 (off) or at least 2"),
+    ("score_masks__cross_validation__temperature", 0.0, "greater than 0, not 0.0"),
+    ("score_masks__similarity__batch_size", 0, "greater than or equal to 1, not 0"),
+    ("filter_masks__min_area", 1.1, "number from 0 to 1, {quantile: 0.05} or null, not 1.1"),
+    ("filter_masks__min_area", True, "number from 0 to 1, {quantile: 0.05} or null, not True"),
+    ("filter_masks__min_contrast", -1, "number from 0 to 255, {quantile: 0.05} or null, not -1"),
+    ("filter_masks__min_similarity", -2, "number from -1 to 1, {quantile: 0.05} or null, not -2"),
+    ("filter_masks__max_components", 0, "number from 1 to 1e+09, {quantile: 0.05} or null, not 0"),
+    ("filter_masks__max_entropy", {"quantile": 2}, "or null; a quantile is from 0 to 1"),
+    ("filter_masks__max_entropy", {"quantil": 0.5}, "or null; a quantile is from 0 to 1"),
+    ("filter_masks__max_per_class", 0, "must be a number of samples, {ratio: 2.0} or null, not 0"),
+    ("filter_masks__max_per_class", {"ratio": 0.5}, "a ratio is 1 or more, such as {ratio: 2.0}"),
+    ("filter_masks__duplicates", "drop", "'keep' or 'reject', not 'drop'"),
     ("filter_masks__min_area", 0.9, "min_area must be below max_area, not 0.9 and 0.8"),
     ("filter_masks__absent", "keep", "'reject' or 'allow', not 'keep'"),
     ("filter_masks__val_share", 0.6, "less than or equal to 0.5, not 0.6"),
@@ -280,6 +297,21 @@ def test_a_broken_rule_is_named_with_its_key(
             "side 4, which is not kept; add it, or change extract_masks.attn2mask.resolutions",
         ),
         (
+            {"filter_masks__min_similarity": 0.2},
+            "params.yaml: score_masks.similarity.model: filter_masks.min_similarity needs a CLIP "
+            "or SigLIP model, not none; name one, or set the rule to null",
+        ),
+        (
+            {"filter_masks__min_quality": {"quantile": 0.05}},
+            "params.yaml: score_masks.cross_validation.folds: filter_masks.min_quality needs 2 or "
+            "more, not 0; set folds: 3, or the rule to null",
+        ),
+        (
+            {"filter_masks__duplicates": "reject", "filter_masks__duplicate_distance": 7},
+            "params.yaml: score_masks.duplicate_distance: filter_masks.duplicate_distance asks for "
+            "7 bits, and duplicates are looked for up to 6; raise it",
+        ),
+        (
             {"extract_masks__method": "self_attention"},
             "params.yaml: sample_images.capture.steps: extract_masks.method self_attention reads "
             "'all', which is not kept; add it to [middle]\n"
@@ -315,7 +347,7 @@ def test_urn_needs_response_scalings(tmp_path: Path) -> None:
     assert text.startswith("params.yaml: extract_masks.response_scalings: train_segmenter.reli")
     several = {"extract_masks__response_scalings": [0.5, 1.0, 2.0]}
     section = load(tmp_path, train_segmenter__reliability="urn", **several).train_segmenter
-    assert section.knobs == {"sharpness": 4.0}
+    assert section.knobs == {"sharpness": 2.4}
 
 
 def test_only_the_chosen_methods_knobs_count(tmp_path: Path) -> None:
@@ -323,7 +355,7 @@ def test_only_the_chosen_methods_knobs_count(tmp_path: Path) -> None:
         method: load(tmp_path, train_segmenter__reliability=method).train_segmenter.knobs
         for method in ("none", "weighted", "ignore_band")
     }
-    assert knobs == {"none": {}, "weighted": {"least": 0.0}, "ignore_band": {"quantile": 0.3}}
+    assert knobs == {"none": {}, "weighted": {"least": 0.0}, "ignore_band": {"quantile": 0.15}}
 
 
 def test_a_method_finds_what_is_kept(tmp_path: Path) -> None:
@@ -463,3 +495,14 @@ def test_a_mistake_is_told_in_one_line(tmp_path: Path, key: str, value: Any) -> 
 def test_phrases_that_only_look_like_mistakes(tmp_path: Path, phrase: str) -> None:
     section = load(tmp_path, expand_prompts__classes=[{"name": "x", "phrases": [phrase]}])
     assert section.expand_prompts.classes[0].phrases == (phrase,)
+
+
+def test_a_bound_is_a_number_a_quantile_or_nothing(make_params: Callable[..., Params]) -> None:
+    changes = {"min_area": {"quantile": 0.05}, "max_area": None, "max_per_class": {"ratio": 2.0}}
+    params = make_params({f"filter_masks.{key}": value for key, value in changes.items()})
+    section = params.filter_masks
+    assert (section.min_area, section.max_area) == (Quantile(quantile=0.05), None)
+    assert section.max_per_class == Ratio(ratio=2.0)
+    dumped = params.model_dump(mode="json")
+    assert {key: dumped["filter_masks"][key] for key in changes} == changes
+    assert Params.model_validate(dumped) == params

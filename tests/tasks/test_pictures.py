@@ -11,13 +11,14 @@ from tasks.label_maps import decode
 from tasks.pictures import (
     data_uri,
     difference,
-    heat_overlay,
+    heat_layer,
     is_pixel_art,
     label_colours,
+    label_layer,
     label_overlay,
     muted,
     ramp,
-    reliability_picture,
+    reliability_layer,
     thumbnail,
 )
 
@@ -60,22 +61,47 @@ def test_without_background_the_first_class_has_its_colour() -> None:
     assert seen[0, 2].tolist() == [round(ground * 0.45 + 150 * 0.55)] * 3
 
 
-def test_heat_runs_from_dark_to_light_over_the_image() -> None:
+def opened(uri: str) -> np.ndarray:
+    data = base64.b64decode(uri.partition(",")[2])
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_a_layer_of_labels_is_clear_where_the_background_is(dtype: type[np.generic]) -> None:
+    label = np.array([[0, 1, np.iinfo(dtype).max]], dtype)
+    seen = opened(label_layer(label, [(150, 150, 150), (200, 0, 100)]))
+    assert seen.tolist() == [[[0, 0, 0, 0], [200, 0, 100, 255], [150, 150, 150, 150]]]
+
+
+def test_without_background_a_layer_has_the_first_class() -> None:
+    seen = opened(label_layer(np.array([[0, 1]], np.uint8), [(0, 90, 20), (200, 0, 100)]))
+    assert seen.tolist() == [[[0, 90, 20, 255], [200, 0, 100, 255]]]
+
+
+def test_heat_runs_from_dark_to_light() -> None:
     heat = np.zeros((4, 4), np.float16)
     heat[:, 2:] = 0.01
-    seen = heat_overlay(np.full((8, 8, 3), 128, np.uint8), heat)
-    assert seen.shape == (8, 8, 3)
-    assert seen[:, -1].mean() > 2 * seen[:, 0].mean()
+    seen = opened(heat_layer(heat))
+    assert seen.shape == (4, 4, 4)
+    assert seen[0, 0].tolist() == [24, 16, 58, 140]
+    assert seen[0, 3].tolist() == [252, 246, 190, 255]
 
 
 def test_a_constant_heat_map_is_dark_everywhere() -> None:
-    seen = heat_overlay(np.full((8, 8, 3), 128, np.uint8), np.full((2, 2), 0.3, np.float16))
-    assert len(np.unique(seen.reshape(-1, 3), axis=0)) == 1
+    seen = opened(heat_layer(np.full((2, 2), 0.3, np.float16)))
+    assert {tuple(pixel) for pixel in seen.reshape(-1, 4).tolist()} == {(24, 16, 58, 140)}
+
+
+def test_attention_that_is_no_number_is_shown_as_none() -> None:
+    heat = np.array([[np.nan, 1.0], [np.inf, 0.5]], np.float16)
+    seen = opened(heat_layer(heat))
+    assert seen[0, 0].tolist() == seen[1, 0].tolist() == [24, 16, 58, 140]
+    assert seen[0, 1].tolist() == [252, 246, 190, 255]
 
 
 def test_reliability_is_light_where_it_is_high() -> None:
-    seen = reliability_picture(np.array([[0, 255]], np.uint8))
-    assert seen.tolist() == [[[22, 26, 48], [250, 244, 176]]]
+    seen = opened(reliability_layer(np.array([[0, 255]], np.uint8)))
+    assert seen.tolist() == [[[22, 26, 48, 255], [250, 244, 176, 255]]]
 
 
 def test_errors_are_red_but_not_where_nothing_is_said() -> None:

@@ -175,6 +175,19 @@ def test_windows_and_a_config_beside_its_checkpoint(
     assert {row["class"] for row in rows(tmp_path / "out")} <= {"0", "1", "2"}
 
 
+def test_mirrored_and_scaled_variants_are_averaged(
+    model: Path, photos: Path, tmp_path: Path
+) -> None:
+    variants = ("--flip", "--scales", 0.5, 1.5)
+    call(photos / "b.png", "--out", tmp_path / "out", "--model", model, *variants)
+    images = [read_image(photos / "b.png")]
+    (plain,) = Segmenter(model, "cpu").label(images)
+    (expected,) = Segmenter(model, "cpu", flip=True, scales=(0.5, 1.5)).label(images)
+    with Image.open(tmp_path / "out/labels/b.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), expected)
+    assert not np.array_equal(plain, expected)
+
+
 def test_the_command_line_says_what_is_wrong(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tasks.predict", str(tmp_path / "none")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -188,5 +201,13 @@ def test_the_command_line_says_what_is_wrong(tmp_path: Path) -> None:
 def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     call("--help")
     shown = capsys.readouterr().out
-    for option in ("--out", "--model", "--checkpoint", "--batch-size", "--window", "--device"):
+    for option in (
+        "--out",
+        "--model",
+        "--checkpoint",
+        "--batch-size",
+        "--window",
+        "--flip",
+        "--scales",
+    ):
         assert option in shown

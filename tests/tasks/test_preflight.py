@@ -35,6 +35,7 @@ OUTPUTS = {
     "data/inputs/texts.json",
     "data/inputs/reference.json",
     "data/inputs/init_from.json",
+    "data/inputs/similarity.json",
 }
 
 PAGE_NAMES = ("car", "boat", "tree", "house", "bird", "fish", "dog", "flower")
@@ -44,11 +45,11 @@ Make = Callable[..., Params]
 
 
 @pytest.fixture
-def root(tmp_path: Path, model_folder: Path) -> Path:
+def root(tmp_path: Path, model_folder: Path, training_root: Path) -> Path:
     """A repository root that holds a model, a config and a labelled set from outside the graph."""
     config = tmp_path / "mmseg_configs/storybook/tiny.py"
     config.parent.mkdir(parents=True)
-    config.write_text("")
+    shutil.copyfile(training_root / "tiny.py", config)
     image = np.zeros((4, 4, 3), np.uint8)
     for part in ("images", "labels"):
         (tmp_path / "own" / part).mkdir(parents=True)
@@ -113,6 +114,25 @@ def test_texts_from_outside_have_their_digest(make: Make, root: Path) -> None:
     assert record == {"classes_file": "none", "lexicon": "builtin"}
 
 
+def test_a_similarity_model_has_its_digest_and_is_looked_for(
+    make: Make, root: Path, image_text_folders: dict[str, Path]
+) -> None:
+    run(make(), root)
+    record = root / "data/inputs/similarity.json"
+    assert json.loads(record.read_text()) == {"source": "none"}
+    shutil.copytree(image_text_folders["clip"], root / "clip")
+    run(make({"score_masks.similarity.model": "clip"}), root)
+    before = json.loads(record.read_text())
+    assert before["source"] == "outside"
+    (root / "clip/preprocessor_config.json").write_text("{}")
+    run(make({"score_masks.similarity.model": "clip"}), root)
+    assert json.loads(record.read_text())["digest"] != before["digest"]
+    told = message(make({"score_masks.similarity.model": "no/clip"}), root)
+    assert told.startswith("score_masks.similarity.model: no/clip is neither a folder nor")
+    strange = {"score_masks.similarity.model": "clip", "score_masks.similarity.device": "tpu"}
+    assert message(make(strange), root).startswith("score_masks.similarity.device: must be auto")
+
+
 def test_sets_of_the_graph_have_a_constant_record(make: Make, root: Path) -> None:
     run(make(), root)
     for name in ("labelled_set", "test_set"):
@@ -157,7 +177,7 @@ def test_initial_weights_are_opened_again_only_for_other_content(
 ) -> None:
     opened: list[bytes] = []
     monkeypatch.setattr(
-        preflight, "check_initial", lambda path, *_: opened.append(path.read_bytes())
+        preflight, "check_training", lambda _, path, *__: opened.append(path.read_bytes())
     )
     params = make({"train_segmenter.init_from": "start.pth"})
     weights, config = root / "start.pth", root / "mmseg_configs/storybook/tiny.py"
@@ -180,10 +200,10 @@ def test_initial_weights_that_do_not_fit_touch_no_output(
     run(make(), root)
     before = outputs(root)
 
-    def refuse(path: Path, *_: object) -> None:
+    def refuse(params: Params, path: Path, *_: object) -> None:
         raise InputError(f"{path.name} does not fit")
 
-    monkeypatch.setattr(preflight, "check_initial", refuse)
+    monkeypatch.setattr(preflight, "check_training", refuse)
     (root / "start.pth").touch()
     assert (
         message(make({"train_segmenter.init_from": "start.pth"}), root) == "start.pth does not fit"

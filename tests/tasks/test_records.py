@@ -16,11 +16,15 @@ from tasks.records import (
     MASKS,
     PROMPTS,
     SAMPLES,
+    SCORES,
     content_id,
     content_seed,
     read_json,
     read_rows,
+    slug,
+    write_columns,
     write_json,
+    write_rows,
     write_table,
 )
 
@@ -101,11 +105,40 @@ def test_rows_come_back_as_they_were_and_files_are_byte_equal(tmp_path: Path) ->
     assert one == two
 
 
-@pytest.mark.parametrize("schema", [PROMPTS, SAMPLES, MASKS, DATASET])
+@pytest.mark.parametrize("schema", [PROMPTS, SAMPLES, MASKS, SCORES, DATASET])
 def test_a_table_without_rows_keeps_its_columns(tmp_path: Path, schema: pa.Schema) -> None:
     write_table(tmp_path / "empty.parquet", [], schema)
     assert read_rows(tmp_path / "empty.parquet") == []
     assert pa.parquet.read_schema(tmp_path / "empty.parquet").names == schema.names
+
+
+@pytest.mark.parametrize("way", ["table", "rows", "columns"])
+def test_a_manifest_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    path, done = tmp_path / "new/index.parquet", []
+    fsync, replace = os.fsync, os.replace
+
+    def watched_fsync(handle: int) -> None:
+        name = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        whole = name.is_file() and read_rows(name) == [PROMPT]
+        done.append(("flushed", "folder" if name.is_dir() else whole))
+        fsync(handle)
+
+    def watched_replace(source: Path, target: Path) -> None:
+        done.append(("renamed", target == path))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(os, "replace", watched_replace)
+    if way == "table":
+        write_table(path, [PROMPT], PROMPTS)
+    elif way == "rows":
+        write_rows(path, iter([PROMPT]), PROMPTS)
+    else:
+        write_columns(path, [pa.Table.from_pylist([PROMPT], schema=PROMPTS)], PROMPTS)
+    assert done == [("flushed", True), ("renamed", True), ("flushed", "folder")]
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
 def test_a_value_of_another_type_is_refused(tmp_path: Path) -> None:
@@ -119,6 +152,15 @@ def test_json_is_readable_and_comes_back(tmp_path: Path) -> None:
     text = (tmp_path / "new/value.json").read_text(encoding="utf-8")
     assert text == '{\n  "name": "Straße",\n  "iou": [\n    0.5,\n    null\n  ]\n}\n'
     assert read_json(tmp_path / "new/value.json") == value
+
+
+def test_file_names_keep_names_apart_and_stay_in_their_folder() -> None:
+    assert slug("car") == "car"
+    assert slug("Traffic Light") != slug("traffic/light")
+    assert slug("../etc").startswith("etc-")
+    assert len({slug(name) for name in ("", "..", "/", "\n", "犬")}) == 5
+    assert len(slug("a" * 5000)) == 71
+    assert slug("a" * 5000) != slug("a" * 5001)
 
 
 def test_rows_are_streamed_a_part_at_a_time(

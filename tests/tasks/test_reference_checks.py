@@ -22,7 +22,7 @@ PICTURE = {"name": "picture", "phrases": ["oak", "picture"], "synonyms": [], "hy
 
 
 @pytest.fixture
-def root(tmp_path: Path, toy_folders: dict[str, Path]) -> Path:
+def root(tmp_path: Path, toy_folders: dict[str, Path], training_root: Path) -> Path:
     """A repository root with a model, six images, and a test set."""
     shutil.copytree(toy_folders["1.x"], tmp_path / "model")
     for folder, count in (("own", 6), ("test/images", 3), ("test/labels", 3)):
@@ -31,7 +31,7 @@ def root(tmp_path: Path, toy_folders: dict[str, Path]) -> Path:
             Image.new("L", (8, 8)).save(tmp_path / f"{folder}/{number}.png")
     config = tmp_path / "mmseg_configs/storybook/tiny.py"
     config.parent.mkdir(parents=True)
-    config.touch()
+    shutil.copyfile(training_root / "tiny.py", config)
     return tmp_path
 
 

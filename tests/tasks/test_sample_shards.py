@@ -14,7 +14,7 @@ import pytest
 from tasks import records
 from tasks.params import Params, SampleImages, load_params
 from tasks.prompts import expand
-from tasks.sample_shards import plan_shards, sample_id, shard_jobs, slug
+from tasks.sample_shards import plan_shards, sample_id, shard_jobs
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,12 +54,6 @@ def toy_row(text: str, word: str) -> dict:
         "classes": [named],
         "seed": 1,
     }
-
-
-def test_file_names_keep_class_names_apart() -> None:
-    assert slug("car") == "car"
-    assert slug("Traffic Light") != slug("traffic/light")
-    assert slug("../etc").startswith("etc-")
 
 
 def test_shards_are_filled_per_class_and_grow_at_the_end() -> None:

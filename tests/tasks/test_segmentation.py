@@ -16,7 +16,7 @@ from tasks.in_use import read_in_use
 from tasks.label_maps import encode_image, encode_label
 from tasks.params import Params
 from tasks.records import read_json
-from tasks.segmentation import latest_checkpoint, mean_curve, train
+from tasks.segmentation import fingerprint, latest_checkpoint, mean_curve, train
 from tasks.training_config import build_config
 
 MakeConfig = Callable[..., Config]
@@ -189,14 +189,44 @@ def test_more_than_255_classes_train_and_255_is_one_of_them(
 
 
 def test_deterministic_mode_is_of_the_training_alone(
-    make_config: MakeConfig, tmp_path: Path
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    cudnn, inside = torch.backends.cudnn, []
+    before = cudnn.deterministic, cudnn.benchmark
+    validate = ValLoop.run
+
+    def watched(loop: ValLoop) -> Any:
+        inside.append(torch.are_deterministic_algorithms_enabled())
+        return validate(loop)
+
+    monkeypatch.setattr(ValLoop, "run", watched)
     one, two = (
         weights(train(make_config(deterministic=True), "data", "training", tmp_path / name))
         for name in ("one", "two")
     )
     assert all(torch.equal(one[name], two[name]) for name in one)
+    assert inside and all(inside)
     assert not torch.are_deterministic_algorithms_enabled()
+    assert (cudnn.deterministic, cudnn.benchmark) == before
+
+
+def test_weights_that_the_config_names_count_by_their_bytes(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    cfg, file = make_config(), tmp_path / "r18.pth"
+    cfg.model.backbone.init_cfg = {"type": "Pretrained", "checkpoint": str(file)}
+    names = {fingerprint(cfg, "data", tmp_path, None)}
+    for content in ("one", "other"):
+        file.write_text(content)
+        names.add(fingerprint(cfg, "data", tmp_path, None))
+        assert fingerprint(cfg, "data", tmp_path, None) in names
+    assert len(names) == 3
+
+
+def test_the_code_that_a_training_depends_on_is_there() -> None:
+    root = Path(segmentation.__file__).parents[1]
+    assert all(list(root.glob(pattern)) for pattern in segmentation.CODE)
+    assert {"tasks/label_maps.py", "tasks/shards.py"} <= set(segmentation.CODE)
 
 
 def test_the_latest_checkpoint_is_the_last_one_that_is_whole(tmp_path: Path) -> None:
@@ -225,7 +255,7 @@ def test_a_checkpoint_is_written_as_a_whole(
 
     monkeypatch.setattr(segmentation, "sync", watched_sync)
     monkeypatch.setattr(Path, "replace", watched_replace)
-    finished = train(make_config(iterations=2), "data", "training", tmp_path)
+    finished = train(make_config(iterations=2), "data", "training", tmp_path, user="somebody")
     work = finished.parent.name
     expected = [
         ("flush", "iter_2.pth.partial"),

@@ -36,6 +36,7 @@ def test_members_lie_where_their_addresses_say(shard: Path) -> None:
     ]
     assert [member.offset for member in members] == [512, 1536, 3584, 4096]
     assert [member.read() for member in members] == [data for _, data in FILES]
+    assert [member.crc32 for member in members] == [zlib.crc32(data) for _, data in FILES]
 
 
 def test_the_standard_library_reads_a_shard(shard: Path) -> None:

@@ -3,14 +3,18 @@
 import hashlib
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tasks import train_segmenter
+from tasks.label_maps import encode_grey
 from tasks.params import InputError, Params
-from tasks.records import read_json
+from tasks.records import DATASET, MASKS, read_json, read_rows, write_table
+from tasks.shards import parse_uri, write_shard
 
 
 def test_the_stage_leaves_a_network_and_its_report(
@@ -27,12 +31,13 @@ def test_the_stage_leaves_a_network_and_its_report(
     curves = (training_root / "plots/training.csv").read_text().splitlines()
     losses = [loss for _, loss in report["curve"]]
     (_, first), (_, last) = report["val"]
-    assert curves[0] == "iteration,loss,miou"
+    shares = [row["reliable"] for row in report["reliability"]]
+    assert curves[0] == "iteration,loss,miou,reliable,agreement"
     assert curves[1:] == [
-        f"1,{losses[0]},",
-        f"2,{losses[1]},{first}",
-        f"3,{losses[2]},",
-        f"4,{losses[3]},{last}",
+        f"1,{losses[0]},,{shares[0]},",
+        f"2,{losses[1]},{first},{shares[1]},",
+        f"3,{losses[2]},,{shares[2]},",
+        f"4,{losses[3]},{last},{shares[3]},",
     ]
     assert set(report) == {
         "iterations",
@@ -94,10 +99,122 @@ def test_there_must_be_something_to_judge_by(
 
 
 def test_a_class_without_a_kept_sample_is_named() -> None:
-    def row(kept: bool, *names: str) -> dict[str, object]:
-        return {"kept": kept, "classes": [{"name": name} for name in names]}
+    def row(kept: bool, split: str, *names: str) -> dict[str, object]:
+        return {"kept": kept, "split": split, "classes": [{"name": name} for name in names]}
 
-    rows = [row(True, "car", "tree"), row(False, "boat")]
+    rows = [row(True, "train", "car", "tree"), row(False, "", "boat"), row(True, "val", "dog")]
     train_segmenter.check_classes(rows, ["car", "tree"])
-    with pytest.raises(InputError, match=r"no sample was kept of 2 classes: boat, dog; metrics"):
+    with pytest.raises(InputError, match=r"was kept for training of 2 classes: boat, dog; metrics"):
         train_segmenter.check_classes(rows, ["car", "boat", "tree", "dog"])
+
+
+def test_tensorboard_shows_every_curve(
+    toy_params: Callable[..., Params], training_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("tensorboard", reason="TensorBoard is an extra: make tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    changes = {"tensorboard": True, "iterations": 20, "checkpoint_interval": 10, "seed": 5}
+    params = toy_params({f"train_segmenter.{key}": value for key, value in changes.items()})
+    with caplog.at_level("INFO"):
+        train_segmenter.run(params, training_root)
+    (folder,) = (training_root / ".maskloom/tensorboard").iterdir()
+    assert f"tensorboard --logdir {folder.parent}" in caplog.text
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    report = read_json(training_root / "metrics/training.json")
+    shown = {
+        tag: [(e.step, e.value) for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]
+    }
+    assert [step for step, _ in shown["loss"]] == [10, 20]
+    losses = [loss for _, loss in report["curve"]]
+    assert shown["loss"][1][1] == pytest.approx(sum(losses[10:]) / 10, abs=1e-4)
+    assert shown["held-out mIoU"] == [(step, pytest.approx(miou)) for step, miou in report["val"]]
+    reliable = [(row["iteration"], pytest.approx(row["reliable"])) for row in report["reliability"]]
+    assert shown["reliability/reliable"] == reliable
+    assert set(shown) >= {"learning rate", "reliability/strength"}
+    red = [(row["iteration"], row["reliable_by_class"]["red"]) for row in report["reliability"]]
+    assert shown["reliability/by class/red"] == [
+        (step, pytest.approx(share)) for step, share in red if share is not None
+    ]
+    last = report["reliability"][-1]["reliable_by_class"]["red"]
+    assert "iteration 20: reliable" in caplog.text and f", red {last:.2f}" in caplog.text
+
+
+def test_other_bytes_in_the_same_places_are_another_training(
+    toy_params: Callable[..., Params], training_root: Path
+) -> None:
+    params = toy_params({"train_segmenter.seed": 6})
+    store = training_root / ".maskloom/training"
+
+    def trained() -> set[str]:
+        before = {path.name for path in store.iterdir()} if store.is_dir() else set()
+        train_segmenter.run(params, training_root)
+        return {path.name for path in store.iterdir()} - before
+
+    assert len(trained()) == 1
+    assert trained() == set()
+    masks = training_root / "data/masks/index.parquet"
+    write_table(masks, [{"sample_id": "0", "label_crc32": 1}], MASKS)
+    try:
+        assert len(trained()) == 1
+    finally:
+        masks.unlink()
+
+
+@pytest.fixture
+def break_sample(training_root: Path, tmp_path: Path) -> Callable[[str, dict[str, object]], Path]:
+    """A copy of the toy root, of whose last training sample a map is another address."""
+
+    def change(kind: str, member: dict[str, object]) -> Path:
+        root = tmp_path / "broken"
+        shutil.copytree(training_root / "data", root / "data")
+        shutil.copy(training_root / "tiny.py", root)
+        index = root / "data/dataset/index.parquet"
+        rows = read_rows(index)
+        rows[11][kind] = replace(parse_uri(rows[11][kind]), **member).uri
+        write_table(index, rows, DATASET)
+        return root
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("kind", "member", "rule"),
+    [
+        ("reliability", {"offset": 10**7}, r"sample 11 cannot .*: .*reliability\.tar: ends before"),
+        ("label", {"path": "data/none.tar"}, r"sample 11 cannot be read: .*data/none\.tar"),
+        ("image", {"offset": 0}, r"sample 11 cannot be read: failed to load image: .*image\.tar"),
+        ("label", {"offset": 0}, r"sample 11 cannot be read: cannot identify .*label\.tar"),
+    ],
+    ids=["cut short", "missing", "no image", "no label map"],
+)
+@pytest.mark.parametrize("workers", [0, 1])
+def test_one_broken_sample_is_one_message(
+    toy_params: Callable[..., Params],
+    break_sample: Callable[..., Path],
+    kind: str,
+    member: dict[str, object],
+    rule: str,
+    workers: int,
+) -> None:
+    changes = {"num_workers": workers, "batch_size": 12}
+    params = toy_params({f"train_segmenter.{key}": value for key, value in changes.items()})
+    with pytest.raises(InputError, match=f"^{rule}") as caught:
+        train_segmenter.run(params, break_sample(kind, member))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_reliability_map_of_another_size_is_one_message(
+    toy_params: Callable[..., Params], break_sample: Callable[..., Path]
+) -> None:
+    root = break_sample("reliability", {})
+    data = encode_grey(np.zeros((8, 16), np.uint8))
+    (member,) = write_shard(root / "data/other.tar", [("11.reliability.png", data)])
+    index = root / "data/dataset/index.parquet"
+    rows = read_rows(index)
+    rows[11]["reliability"] = replace(member, path="data/other.tar").uri
+    write_table(index, rows, DATASET)
+    params = toy_params({"train_segmenter.batch_size": 12})
+    with pytest.raises(InputError, match=r"other\.tar.*: the reliability map of sample 11 must be"):
+        train_segmenter.run(params, root)

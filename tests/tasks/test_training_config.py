@@ -93,7 +93,7 @@ def test_the_files_network_goes_into_the_methods_segmentor(
     make_config: MakeConfig, reliability: str
 ) -> None:
     scalings = {"extract_masks.response_scalings": [0.5, 1.0, 2.0]}
-    cfg = make_config(reliability=reliability, others=scalings)
+    cfg = make_config(**{"reliability": reliability, "co_training.classmix": 0.25}, others=scalings)
     steps = types(cfg.train_dataloader.dataset.pipeline)
     used = reliability != "none"
     assert steps.count("LoadReliability") == used
@@ -103,7 +103,7 @@ def test_the_files_network_goes_into_the_methods_segmentor(
         assert cfg.model.type == "CoTrainingSegmentor"
         assert cfg.model.segmentor.type == "EncoderDecoder"
         assert "data_preprocessor" not in cfg.model.segmentor
-        assert cfg.custom_hooks[0]["classmix"] == 0.5
+        assert cfg.custom_hooks[0]["classmix"] == 0.25
     elif used:
         sources = [step.get("source") for step in cfg.train_pipeline]
         assert sources.count("uncertainty") == (reliability == "urn")
@@ -163,7 +163,16 @@ def test_a_stock_preprocessor_learns_to_pad_the_maps(
         ('"EncoderDecoder"', '"CascadeEncoderDecoder"', r"of wrong\.py is a CascadeEncoderDecoder"),
         ('dict(type="LoadReliability"),', "", r"train_pipeline of wrong\.py does not carry"),
         ("PackReliabilityInputs", "PackSegInputs", r"train_pipeline of wrong\.py does not carry"),
+        ('"PhotoMetricDistortion"', '"Albu", transforms=[]', r"Albu, in train_pipeline of wrong"),
         ("model = dict(", 'model = dict(pretrained="open-mmlab://r18",', "would be fetched from"),
+        (
+            "loss = ",
+            'load_from = "a.pth"; loss = ',
+            r"wrong\.py: load_from: a\.pth would not .*init_f",
+        ),
+        ("optim_wrapper", "optimiser", r"wrong\.py: optim_wrapper missing; mmseg_configs/README"),
+        ("param_scheduler", "schedule", r"wrong\.py: param_scheduler missing"),
+        ("test_pipeline", "val_pipeline", r"wrong\.py: test_pipeline missing"),
     ],
 )
 def test_a_file_that_cannot_do_it_is_refused(
@@ -174,6 +183,31 @@ def test_a_file_that_cannot_do_it_is_refused(
     (training_root / "wrong.py").write_text(text.replace(old, new))
     with pytest.raises(InputError, match=message):
         make_config(config="wrong.py")
+
+
+def test_one_scheduler_needs_no_list(make_config: MakeConfig, training_root: Path) -> None:
+    start, end = (training_root / "tiny.py").read_text().split("param_scheduler")[0], "by_epoch"
+    one = f'{start}param_scheduler = dict(type="PolyLR", {end}=False)'
+    (training_root / "one.py").write_text(one)
+    (scheduler,) = make_config(config="one.py", iterations=9).param_scheduler
+    assert (scheduler.type, scheduler.end) == ("PolyLR", 9)
+
+
+def test_timm_fetches_nothing() -> None:
+    backbone = {"type": "mmseg.TIMMBackbone", "model_name": "resnet18"}
+    refuse_downloads({"backbone": {**backbone, "pretrained": False}}, "mine.py")
+    for given in ({}, {"pretrained": True}):
+        with pytest.raises(InputError, match=r"mine\.py: TIMMBackbone would fetch"):
+            refuse_downloads({"backbone": {**backbone, **given}}, "mine.py")
+
+
+def test_padding_learns_to_pad_the_maps(make_config: MakeConfig, training_root: Path) -> None:
+    text = (training_root / "tiny.py").read_text()
+    padded = text.replace('dict(type="PhotoMetricDistortion")', 'dict(type="Pad", size=(16, 16))')
+    (training_root / "padded.py").write_text(padded)
+    assert "PadReliability" in types(make_config(config="padded.py").train_pipeline)
+    alone = make_config(config="padded.py", reliability="none").train_pipeline
+    assert "Pad" in types(alone)
 
 
 def test_weights_from_a_file_are_the_users_own() -> None:
@@ -203,15 +237,13 @@ def test_float16_is_for_gpus(make_config: MakeConfig) -> None:
 
 def test_hooks_come_with_their_parameters(make_config: MakeConfig) -> None:
     cfg = make_config(reliability="none", ema=0.99, keep="best", patience=3)
-    assert types(cfg.custom_hooks) == ["ValidationHook", "EMAHook", "IterationSeedHook"]
-    validation, average, _ = cfg.custom_hooks
+    always = ["DivergenceHook", "IterationSeedHook"]
+    assert types(cfg.custom_hooks) == ["ValidationHook", "EMAHook", *always]
+    validation, average, *_ = cfg.custom_hooks
     expected = {"type": "ValidationHook", "interval": 2, "keep": "best", "patience": 3}
     assert validation == expected
     assert average["momentum"] == pytest.approx(0.01)
-    assert types(make_config(reliability="none").custom_hooks) == [
-        "ValidationHook",
-        "IterationSeedHook",
-    ]
+    assert types(make_config(reliability="none").custom_hooks) == ["ValidationHook", *always]
 
 
 def test_more_than_255_label_values_are_read_in_16_bits(

@@ -2,10 +2,10 @@
 
 import errno
 import logging
-import multiprocessing
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from tasks.in_use import read_in_use
 from tasks.params import InputError
 from tasks.work_store import Shard, WorkStore
 
+ROOT = Path(__file__).parents[2]
 SHARD = Shard(b"shard" * 100, [{"sample_id": "a", "share": 0.1}, {"sample_id": "b", "share": 1e-9}])
 
 
@@ -166,27 +167,42 @@ def test_a_shard_that_goes_while_a_stage_runs_is_told(store: WorkStore, tmp_path
         store.hand_over(Toy("f"), tmp_path / "out.tar")
 
 
-def put_often(root: Path, byte: int, barrier: Any) -> None:
-    store = WorkStore("stage", root)
-    for number in range(50):
-        barrier.wait()
-        store.put(str(number), Shard(bytes([byte]) * 1000, [{"byte": byte}]))
+PUT_OFTEN = """
+import sys
+from pathlib import Path
+from tasks.work_store import Shard, WorkStore
+store, byte = WorkStore("stage", Path(sys.argv[1])), int(sys.argv[2])
+print("ready", flush=True)
+for _ in range(50):
+    number = sys.stdin.readline().strip()  # both get it at once
+    store.put(number, Shard(bytes([byte]) * 1000, [{"byte": byte}]))
+"""
 
 
 @pytest.mark.parametrize("bytes_of_two", [(1, 1), (1, 2)], ids=["alike", "one halved its batch"])
 def test_two_processes_that_finish_the_same_shard_leave_one_that_is_whole(
     tmp_path: Path, bytes_of_two: tuple[int, int]
 ) -> None:
-    context = multiprocessing.get_context("fork")
-    barrier = context.Barrier(2)
     processes = [
-        context.Process(target=put_often, args=(tmp_path, byte, barrier)) for byte in bytes_of_two
+        subprocess.Popen(
+            [sys.executable, "-c", PUT_OFTEN, str(tmp_path), str(byte)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for byte in bytes_of_two
     ]
     for process in processes:
-        process.start()
+        assert process.stdout and process.stdout.readline() == "ready\n"
+    for number in range(50):
+        for process in processes:
+            assert process.stdin
+            process.stdin.write(f"{number}\n")
+            process.stdin.flush()
     for process in processes:
-        process.join(60)
-        assert process.exitcode == 0
+        process.communicate(timeout=60)
+        assert process.returncode == 0
     store = WorkStore("stage", tmp_path)
     for number in range(50):
         assert store.verify(str(number))

@@ -1,8 +1,10 @@
-"""The page: what it says, what it escapes, and what it says when something is missing."""
+"""The pages: what they say, what they escape, what they say when something is missing, and how they
+behave in a browser."""
 
 import hashlib
+import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,111 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.browser import Browser, find_chromium
 from tasks import records
-from tasks.captures import Captured
-from tasks.label_maps import encode_grey, encode_image, encode_label
+from tasks.label_maps import encode_image
 from tasks.params import Params
-from tasks.shards import write_shard
-from tasks.write_report import (
-    attention_in_words,
-    choose_gallery,
-    examples,
-    funnel,
-    headline,
-    kept_per_class,
-    masks_in_words,
-    result_rows,
-    run,
-    segments,
-    spread,
-    thirds,
-)
+from tasks.write_report import run
 
 Row = dict[str, Any]
 Make = Callable[..., Params]
 
-
-def row(number: int, name: str, kept: bool = True, *others: str) -> Row:
-    return {
-        "sample_id": f"{number:04d}",
-        "classes": [{"name": each} for each in (name, *others)],
-        "kept": kept,
-    }
-
-
-def first_classes(rows: list[Row]) -> list[str]:
-    return [one["classes"][0]["name"] for one in rows]
-
-
-def test_samples_are_spread_evenly_over_the_classes() -> None:
-    cars, boats = [row(n, "car") for n in range(90)], [row(n, "boat") for n in range(90, 92)]
-    chosen = spread(cars + boats, 6, seed=0)
-    assert first_classes(chosen) == ["car", "boat", "car", "boat", "car", "car"]
-    assert spread(cars[::-1] + boats, 6, seed=0) == chosen
-    assert spread(cars + boats, 6, seed=1) != chosen
-
-
-def test_more_samples_than_there_are_means_all() -> None:
-    rows = [row(n, "car") for n in range(3)]
-    assert sorted(one["sample_id"] for one in spread(rows, 9, seed=0)) == ["0000", "0001", "0002"]
-
-
-@pytest.mark.parametrize(
-    ("kept", "rejected", "shown"),
-    [(90, 90, (8, 4)), (90, 2, (10, 2)), (3, 90, (3, 9)), (0, 90, (0, 12)), (90, 0, (12, 0))],
-)
-def test_a_third_of_the_gallery_is_rejected_ones(
-    kept: int, rejected: int, shown: tuple[int, int]
-) -> None:
-    rows = [row(n, ("car", "boat")[n % 2], n < kept) for n in range(kept + rejected)]
-    chosen = choose_gallery(rows, 12, seed=0)
-    verdicts = [one["kept"] for one in chosen]
-    assert (verdicts.count(True), verdicts.count(False)) == shown
-    order = [(first_classes([one])[0] == "boat", not one["kept"]) for one in chosen]
-    assert order == sorted(order)
-
-
-def test_an_example_shows_its_class_alone_if_it_can() -> None:
-    cards = [
-        {"names": ["car", "boat"], "kept": True},
-        {"names": ["car"], "kept": False},
-        {"names": ["car"], "kept": True},
-        {"names": ["boat", "car"], "kept": True},
-        {"names": ["tree"], "kept": False},
-    ]
-    assert examples(cards) == [cards[2], cards[3]]
-
-
-@pytest.mark.parametrize(
-    ("panes", "rows"),
-    [(2, [2]), (3, [3]), (4, [2, 2]), (5, [3, 2]), (6, [3, 3]), (7, [3, 2, 2]), (8, [3, 3, 2])],
-)
-def test_rows_of_panes_are_full(panes: int, rows: list[int]) -> None:
-    small = thirds(panes)
-    assert [3] * (small // 3) + [2] * ((panes - small) // 2) == rows
-
-
-def test_prompts_are_cut_at_their_class_words() -> None:
-    words = [{"name": "bird", "start": 12, "end": 15}, {"name": "tree", "start": 3, "end": 6}]
-    parts = segments("an oak, and owl", words)
-    assert [(part["text"], part["name"]) for part in parts] == [
-        ("an ", None),
-        ("oak", "tree"),
-        (", and ", None),
-        ("owl", "bird"),
-    ]
-
-
-EVALUATION: Row = {
-    "miou": 0.7,
-    "reference_miou": 0.9,
-    "ratio": 0.7778,
-    "per_class": {"background": 0.95, "car": 0.6, "boat": None},
-    "reference_per_class": {"background": 0.98, "car": 0.9, "boat": None},
-    "images": 300,
-    "test_set": "data/storybook/test",
-    "not_measured": [],
-}
+HOSTILE = "a <script>alert(\"1\")</script> car & 'boat'"
+"""As in the run of the fixture."""
 NOTHING: Row = {
     "miou": None,
     "reference_miou": None,
@@ -125,68 +33,6 @@ NOTHING: Row = {
     "test_set": "none",
     "not_measured": ["Nothing was measured on real images."],
 }
-
-
-def test_the_headline_says_what_was_measured() -> None:
-    training, reference = {"images": 1100}, {"images": 1200}
-    assert headline(EVALUATION, training, reference, None) == (
-        "A segmentation network trained on 1,100 synthetic images, with no real picture and no "
-        "annotation, reaches 0.700 mIoU on 300 labelled test images: 78 % of what the same network "
-        "reaches when it is trained on 1,200 real labelled images."
-    )
-    alone = headline(EVALUATION | {"ratio": None}, training, {}, None)
-    assert alone.endswith("There is no real-trained network to compare it with.")
-    given = {"scale": 1.0, "training": None, "record": {}}
-    assert headline(NOTHING, training, {}, given) == (
-        "A segmentation network was trained on 1,100 synthetic images, with no annotation and no "
-        "real picture but those behind a given adapter. How well it does on real images was not "
-        "measured."
-    )
-
-
-def test_result_rows_take_either_side() -> None:
-    colours = {"background": "#999999", "car": "#ff0000", "boat": "#00ff00"}
-    evaluation = EVALUATION | {"reference_per_class": {}}
-    assert result_rows(evaluation, colours)[1] == {
-        "name": "car",
-        "colour": "#ff0000",
-        "synthetic": 0.6,
-        "reference": None,
-    }
-    assert result_rows(NOTHING, colours) == []
-
-
-def test_the_funnel_counts_every_step_and_names_thresholds(make_params: Make) -> None:
-    summary = {
-        "samples": 90,
-        "kept": 60,
-        "rejected": 30,
-        "reasons": {"min_area": 10, "max_area": 20},
-        "train": 55,
-        "val": 5,
-    }
-    steps, reasons = funnel(100, summary, make_params().filter_masks)
-    assert [(step["count"], step["share"]) for step in steps] == [
-        (100, 1.0),
-        (90, 0.9),
-        (60, 0.6),
-        (55, 0.55),
-    ]
-    assert [(one["rule"], one["count"], one["bound"]) for one in reasons] == [
-        ("max_area", 20, 0.8),
-        ("min_area", 10, 0.04),
-    ]
-
-
-def test_a_sample_of_two_classes_counts_for_both() -> None:
-    rows = [row(0, "car", True, "boat"), row(1, "car", False)]
-    names = ["car", "boat", "tree"]
-    counted = kept_per_class(rows, names, dict.fromkeys(["background", *names], ""))
-    assert [(one["name"], one["kept"], one["asked"]) for one in counted] == [
-        ("car", 1, 2),
-        ("boat", 1, 1),
-        ("tree", 0, 0),
-    ]
 
 
 class Page(HTMLParser):
@@ -208,105 +54,6 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
 
-HOSTILE = "a <script>alert(\"1\")</script> car & 'boat'"
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A finished run of two classes: two kept samples and a rejected one."""
-    rng = np.random.default_rng(0)
-    texts = ["a car", HOSTILE, "a boat"]
-    names = [["car"], ["car", "boat"], ["boat"]]
-    prompts, dataset = [], []
-    for number, (text, classes) in enumerate(zip(texts, names, strict=True)):
-        prompts.append(
-            {
-                "prompt_id": f"p{number}",
-                "seed": number,
-                "text": text,
-                "negative_prompt": "",
-                "source": "templates",
-                "template": "a {}",
-                "caption_id": "",
-                "classes": [
-                    {
-                        "name": name,
-                        "phrase": name,
-                        "start": text.index(name),
-                        "end": text.index(name) + len(name),
-                        "relation": "plain",
-                        "depth": 0,
-                        "synset": "",
-                    }
-                    for name in classes
-                ],
-            }
-        )
-        maps = rng.random((len(classes), 16, 16)).astype(np.float16)
-        cross = {("middle", (16, 16)): maps, ("middle", (8, 8)): maps[:, ::2, ::2]}
-        attention = Captured(cross | {("0", (16, 16)): 1 - maps}).encode()
-        label = rng.integers(0, 3, (16, 16)).astype(np.uint8)
-        files = [
-            ("x.png", encode_image(rng.integers(0, 256, (16, 16, 3)).astype(np.uint8))),
-            ("x.attention.safetensors", attention),
-            ("x.label.png", encode_label(label)),
-            ("x.reliability.png", encode_grey(label * 100)),
-        ]
-        members = write_shard(tmp_path / f"data/samples/shards/{number}.tar", files)
-        uris = [member.uri.replace(f"shard://{tmp_path}/", "shard://", 1) for member in members]
-        kept = number < 2
-        scores = [{"name": name, "area": 0.2, "peak": 0.3, "margin": 0.4} for name in classes]
-        dataset.append(
-            {
-                "sample_id": f"sample-{number}",
-                "prompt_id": f"p{number}",
-                "text": text,
-                "classes": scores,
-                "kept": kept,
-                "reason": "" if kept else "boat: area 0.020 below min_area 0.04",
-                "split": ("train", "val", "")[number],
-                **dict(zip(("image", "attention", "label", "reliability"), uris, strict=True)),
-            }
-        )
-    records.write_table(tmp_path / "data/prompts.parquet", prompts, records.PROMPTS)
-    records.write_table(tmp_path / "data/dataset/index.parquet", dataset, records.DATASET)
-    records.write_json(tmp_path / "data/inputs/model.json", {"digest": "0123456789abcdef" * 4})
-    records.write_json(tmp_path / "models/lora/adapter.json", {"source": "none", "digest": None})
-    curve = {"curve": [[10, 2.0], [20, 1.0]], "val": [[20, 0.5]]}
-    counts = {
-        "prompts": 1234,
-        "distinct_texts": 1001,
-        "distinct_words": 7,
-        "repeats": 233,
-        "withdrawn": 3,
-        "relations": {"hyponym": 34, "plain": 1200},
-        "depths": {"0": 1200, "1": 20, "3": 14},
-    }
-    metrics = {
-        "prompts": counts | {"per_class": {"<car>": counts}},
-        "filter": {
-            "samples": 3,
-            "kept": 2,
-            "rejected": 1,
-            "reasons": {"min_area": 1},
-            "train": 1,
-            "val": 1,
-        },
-        "training": {"iterations": 20, "images": 1, **curve},
-        "reference_training": {"trained": True, "iterations": 20, "images": 9, **curve},
-        "evaluation": EVALUATION,
-    }
-    for name, value in metrics.items():
-        records.write_json(tmp_path / f"metrics/{name}.json", value)
-    for what in ("truth", "prediction", "reference"):
-        path = tmp_path / f"data/evaluation/0000.{what}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode_label(np.eye(16, dtype=np.uint8)))
-    image = encode_image(np.zeros((16, 16, 3), np.uint8))
-    (tmp_path / "data/evaluation/0000.image.png").write_bytes(image)
-    return tmp_path
-
-
 @pytest.fixture
 def params(make_params: Make) -> Params:
     return make_params({"expand_prompts.classes": ["car", "boat"]})
@@ -317,31 +64,46 @@ def written(params: Params, root: Path) -> str:
     return (root / "report/index.html").read_text()
 
 
-def test_the_page_stands_alone(params: Params, root: Path) -> None:
-    text = written(params, root)
-    page = Page(text)
-    assert list((root / "report").iterdir()) == [root / "report/index.html"]
-    sources = [image["src"] or "" for image in page.all("img")]
-    assert sources and all(source.startswith("data:image/") for source in sources)
-    assert not page.all("link") and [tag for tag in page.all("script") if "src" in tag] == []
-    assert all((link["href"] or "").startswith("#") for link in page.all("a"))
-    assert "url(" not in text and "@import" not in text
-    targets = {attributes.get("id") for _, attributes in page.tags}
-    assert {(link["href"] or "")[1:] for link in page.all("a")} <= targets
+def files(root: Path) -> dict[str, bytes]:
+    found = sorted((root / "report").rglob("*"))
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes() for path in found if path.is_file()
+    }
 
 
-def test_the_page_shows_result_funnel_and_samples(params: Params, root: Path) -> None:
-    words = re.sub(r"\s+", " ", Page(written(params, root)).words)
+def test_the_folder_stands_alone(params: Params, finished_run: Path) -> None:
+    run(params, finished_run)
+    report = finished_run / "report"
+    assert sorted(path.name for path in (report / "data").iterdir()) == [
+        "lineage-0000.js",
+        "pictures-0000.js",
+        "table-0000.js",
+    ]
+    for name in ("index.html", "gallery.html"):
+        text = (report / name).read_text()
+        page = Page(text)
+        wanted = [tag.get("src") or "" for tag in page.all("script") + page.all("img")]
+        wanted += [tag["href"] or "" for tag in page.all("link") + page.all("a")]
+        for target in filter(None, wanted):
+            if not target.startswith(("#", "data:image/")):
+                assert (report / target.partition("#")[0]).is_file(), target
+        targets = {attributes.get("id") for _, attributes in page.tags}
+        inside = {href[1:] for href in wanted if href.startswith("#")}
+        assert inside <= targets
+    loaded = b"".join(data for name, data in files(finished_run).items() if "/data/" not in name)
+    assert b"http:" not in loaded and b"https:" not in loaded
+    assert b"url(" not in loaded and b"@import" not in loaded
+
+
+def test_the_overview_shows_result_funnel_and_samples(params: Params, finished_run: Path) -> None:
+    page = Page(written(params, finished_run))
+    words = re.sub(r"\s+", " ", page.words)
     for expected in (
         "0.700 mIoU, trained on synthetic images only",
         "0.900 mIoU of the reference",
         "78 % of the reference",
         "covers too little of the image",
         "min_area 0.04",
-        "boat: area 0.020 below min_area 0.04",
-        "kept for training",
-        "kept for watching the training",
-        "sample-0 ",
         "0123456789abcdef…",
         "synthetic only 100.0 %",
         "images_per_class: 150",
@@ -349,38 +111,48 @@ def test_the_page_shows_result_funnel_and_samples(params: Params, root: Path) ->
         "<car> 1,234 1,200 0 34 1: 20, 3: 14 7 1,001 233 3",
     ):
         assert expected in words
+    links = [link["href"] for link in page.all("a")]
+    assert "gallery.html#sample=sample-0" in links
+    assert "gallery.html#rule=min_area" in links
+    assert "gallery.html#class=boat" in links
 
 
-def test_every_picture_has_a_text_and_every_control_a_name(params: Params, root: Path) -> None:
-    page = Page(written(params, root))
+def test_confusion_and_trust_are_shown_where_they_are_known(
+    params: Params, finished_run: Path
+) -> None:
+    without = Page(written(params, finished_run)).words
+    assert "What is taken for what" not in without and "Trust" not in without
+    table = "true class,background,car,boat\nbackground,90,10,0\ncar,0,75,25\nboat,0,0,0\n"
+    (finished_run / "data/evaluation/confusion.csv").write_text(table)
+    path = finished_run / "metrics/training.json"
+    shares = {"background": 1.0, "car": 0.5, "boat": None}
+    row = {"iteration": 20, "strength": 1.0, "reliable": 0.8, "reliable_by_class": shares}
+    records.write_json(path, records.read_json(path) | {"reliability": [row]})
+    words = re.sub(r"\s+", " ", Page(written(params, finished_run)).words)
+    assert "car 75 25 boat" in words
+    assert "car taken for boat 25.0 %" in words
+    assert "Trust, by class background1.00 car0.50 Over" in words
+
+
+def test_every_picture_has_a_text_and_every_control_a_name(
+    params: Params, finished_run: Path
+) -> None:
+    page = Page(written(params, finished_run))
     assert all("alt" in image for image in page.all("img"))
-    assert all(drawing.get("aria-label") for drawing in page.all("svg"))
-    assert all(select.get("aria-label") for select in page.all("select"))
+    hidden = [drawing for drawing in page.all("svg") if drawing.get("aria-hidden") == "true"]
+    assert all(drawing.get("aria-label") for drawing in page.all("svg") if drawing not in hidden)
 
 
-def test_what_users_write_is_escaped(params: Params, root: Path) -> None:
-    text = written(params, root)
-    assert "<script>alert" not in text
-    page = Page(text)
-    assert len(page.all("script")) == 1
-    assert "alert(" in page.words
-    assert f"Synthetic image: {HOSTILE}" in [image["alt"] for image in page.all("img")]
-    cards = [
-        card for card in page.all("li") if card.get("class") == "card" and "data-names" in card
-    ]
-    assert sorted(card["data-names"] or "" for card in cards) == [
-        '["boat"]',
-        '["car", "boat"]',
-        '["car"]',
-    ]
-
-
-def test_class_names_are_escaped_too(make_params: Make, root: Path) -> None:
+def test_what_users_write_is_escaped(make_params: Make, finished_run: Path) -> None:
     odd = '"><script>x</script>'
     classes = ["car", "boat", {"name": odd, "phrases": ["thing"]}]
-    text = written(make_params({"expand_prompts.classes": classes}), root)
-    assert "<script>x" not in text
-    assert len(Page(text).all("script")) == 1
+    run(make_params({"expand_prompts.classes": classes}), finished_run)
+    for name, data in files(finished_run).items():
+        assert b"<script>x" not in data and b"<script>alert" not in data, name
+    gallery = Page((finished_run / "report/gallery.html").read_text())
+    about = json.loads(gallery.words[gallery.words.index('{"samples"') :].partition("\n")[0])
+    assert [one["name"] for one in about["classes"]] == ["car", "boat", odd]
+    assert len(Page((finished_run / "report/index.html").read_text()).all("script")) == 1
 
 
 def write_adaptation(root: Path, best: int) -> None:
@@ -436,9 +208,9 @@ def adapted(make_params: Make) -> Params:
     )
 
 
-def test_an_adaptation_is_shown_before_and_after(adapted: Params, root: Path) -> None:
-    write_adaptation(root, best=10)
-    text = written(adapted, root)
+def test_an_adaptation_is_shown_before_and_after(adapted: Params, finished_run: Path) -> None:
+    write_adaptation(finished_run, best=10)
+    text = written(adapted, finished_run)
     page = Page(text)
     words = re.sub(r"\s+", " ", page.words)
     for expected in (
@@ -472,19 +244,19 @@ def test_an_adaptation_is_shown_before_and_after(adapted: Params, root: Path) ->
     ]
 
 
-def test_an_adaptation_that_did_not_help_says_so(adapted: Params, root: Path) -> None:
-    write_adaptation(root, best=0)
-    page = Page(written(adapted, root))
+def test_an_adaptation_that_did_not_help_says_so(adapted: Params, finished_run: Path) -> None:
+    write_adaptation(finished_run, best=0)
+    page = Page(written(adapted, finished_run))
     assert "No step had a lower held-out loss than the base model" in page.words
     checked = [tag["id"] for tag in page.all("input") if "checked" in tag]
     assert checked == ["sheet-20"]
 
 
-def test_a_given_adapter_is_named(make_params: Make, root: Path) -> None:
+def test_a_given_adapter_is_named(make_params: Make, finished_run: Path) -> None:
     record = {"source": "<i>mine</i>.safetensors", "digest": "fedcba9876543210" * 4, "base": "b"}
-    records.write_json(root / "models/lora/adapter.json", record)
+    records.write_json(finished_run / "models/lora/adapter.json", record)
     changes = {"expand_prompts.classes": ["car", "boat"], "adapt_lora.scale": 0.0}
-    text = written(make_params(changes), root)
+    text = written(make_params(changes), finished_run)
     words = re.sub(r"\s+", " ", Page(text).words)
     assert "a given LoRA adapter, <i>mine</i>.safetensors. It was not trained here" in words
     assert "adapt_lora.scale is 0: this run's samples are made as if there were no adapter" in words
@@ -492,80 +264,290 @@ def test_a_given_adapter_is_named(make_params: Make, root: Path) -> None:
     assert "<i>mine" not in text and "Denoising loss" not in words
 
 
-def test_without_an_adapter_there_is_no_such_section(params: Params, root: Path) -> None:
-    page = Page(written(params, root))
+def test_without_an_adapter_there_is_no_such_section(params: Params, finished_run: Path) -> None:
+    page = Page(written(params, finished_run))
     assert "adaptation" not in {attributes.get("id") for _, attributes in page.tags}
     assert "#adaptation" not in {link["href"] for link in page.all("a")}
 
 
-def test_without_background_nothing_is_called_so(make_params: Make, root: Path) -> None:
-    evaluation = EVALUATION | {
-        key: {name: iou for name, iou in EVALUATION[key].items() if name != "background"}
-        for key in ("per_class", "reference_per_class")
-    }
-    records.write_json(root / "metrics/evaluation.json", evaluation)
+def test_without_background_nothing_is_called_so(make_params: Make, finished_run: Path) -> None:
+    evaluation = records.read_json(finished_run / "metrics/evaluation.json")
+    for key in ("per_class", "reference_per_class"):
+        del evaluation[key]["background"]
+    records.write_json(finished_run / "metrics/evaluation.json", evaluation)
     changes = {"expand_prompts.classes": ["car", "boat"], "expand_prompts.background": "none"}
-    text = written(make_params(changes), root)
-    words = Page(text.partition("</style>")[2].partition("All parameters")[0]).words
+    text = written(make_params(changes), finished_run)
+    words = Page(text.partition("All parameters")[0]).words
     assert "background" not in words and "no label = 1 - max A - 0.1" in words
-    assert "Grey labels are none" in words
     red, blue = (f"--c:#{colour}" for colour in ("e5484d", "3e7bf0"))  # of the first two classes
     assert f'{red}" aria-hidden="true"></span>car' in text
     assert f'{blue}" aria-hidden="true"></span>boat' in text
 
 
-def test_what_is_missing_is_said(make_params: Make, root: Path) -> None:
-    for path in (root / "data/evaluation").iterdir():
+def test_what_is_missing_is_said(make_params: Make, finished_run: Path) -> None:
+    for path in (finished_run / "data/evaluation").iterdir():
         path.unlink()
-    records.write_json(root / "metrics/evaluation.json", NOTHING)
+    records.write_json(finished_run / "metrics/evaluation.json", NOTHING)
     off = {"trained": False, "why": "train_reference.labelled_set is none"}
-    records.write_json(root / "metrics/reference_training.json", off)
+    records.write_json(finished_run / "metrics/reference_training.json", off)
     training = {"iterations": 20, "images": 1, "curve": [[20, 1.0]], "val": []}
-    records.write_json(root / "metrics/training.json", training)
+    records.write_json(finished_run / "metrics/training.json", training)
     changes = {"expand_prompts.classes": ["car", "boat"], "write_report.gallery": 0}
-    words = re.sub(r"\s+", " ", Page(written(make_params(changes), root)).words)
+    words = re.sub(r"\s+", " ", Page(written(make_params(changes), finished_run)).words)
     assert words.count("not measured") >= 3
     for expected in (
         "Nothing was measured on real images.",
         "No reference was trained: train_reference.labelled_set is none.",
         "Nothing was held out to watch the training.",
-        "No sample is shown: write_report.gallery is 0.",
     ):
         assert expected in words
     assert "Test images" not in words
 
 
-def test_small_images_keep_their_pixels_sharp(params: Params, root: Path) -> None:
-    assert "image-rendering: pixelated" in written(params, root)
-    assert 'class="sharp"' in written(params, root)
+def test_the_same_run_gives_the_same_bytes(params: Params, finished_run: Path) -> None:
+    run(params, finished_run)
+    first = files(finished_run)
+    run(params, finished_run)
+    assert files(finished_run) == first
 
 
-def test_the_same_run_gives_the_same_bytes(params: Params, root: Path) -> None:
-    assert written(params, root) == written(params, root)
+def test_samples_without_pictures_stay_in_the_table(make_params: Make, finished_run: Path) -> None:
+    changes = {"expand_prompts.classes": ["car", "boat"], "write_report.gallery": 0}
+    run(make_params(changes), finished_run)
+    names = [path.name for path in (finished_run / "report/data").iterdir()]
+    assert sorted(names) == ["lineage-0000.js", "table-0000.js"]
 
 
-def test_the_recipe_is_told_in_words(make_params: Callable[..., Params]) -> None:
-    params = make_params()
-    assert attention_in_words(params) == (
-        "the class words' cross-attention at the middle step, maps of side 16, 8"
-    )
-    assert masks_in_words(params) == (
-        "attn2mask: background = 1 - max A - 0.1; refined by a guided filter"
-    )
-    assert masks_in_words(make_params({"expand_prompts.background": "none"})) == (
-        "attn2mask: no label = 1 - max A - 0.1; refined by a guided filter"
-    )
-    capture = {"steps": ["all"], "resolutions": None, "self_attention": None}
-    params = make_params(
-        {
-            "sample_images.capture": capture,
-            "extract_masks.method": "diffumask",
-            "extract_masks.refine": "none",
-        }
-    )
-    assert attention_in_words(params) == (
-        "the class words' cross-attention averaged over all steps, maps of all sides"
-    )
-    assert masks_in_words(params) == (
-        "diffumask: a threshold for each image and class, from 0.35 to 0.54; not refined"
-    )
+def damage(root: Path) -> None:
+    """The rejected sample's image and attention are cut off, as `score_masks` then says."""
+    path = root / "data/dataset/index.parquet"
+    rows = records.read_rows(path)
+    (root / "data/samples/shards/2.tar").write_bytes(bytes(600))
+    rows[2] |= {"rule": "finite", "reason": "the image cannot be read", "value": None}
+    records.write_table(path, rows, records.DATASET)
+
+
+def test_a_damaged_sample_stays_in_the_table_with_its_reason(
+    params: Params, finished_run: Path
+) -> None:
+    damage(finished_run)
+    run(params, finished_run)
+    binary = find_chromium()
+    if binary is None:
+        pytest.skip("no Chromium is installed")
+    with Browser(binary) as browser:
+        page = (finished_run / "report/gallery.html").as_uri()
+        browser.open(f"{page}#sample=sample-2")
+        assert browser.wait(SAMPLE) == "a boat"
+        verdict = browser.evaluate("document.querySelector('#sample .verdict').textContent")
+        assert verdict == "rejected the image cannot be read"
+        quiet = browser.evaluate("document.querySelector('#sample .panel.quiet').textContent")
+        assert quiet == "This sample has no picture: the image cannot be read."
+        assert browser.errors == []
+
+
+@pytest.fixture
+def gallery(params: Params, finished_run: Path) -> Iterator[Browser]:
+    """The gallery of three samples, opened from disk, its table loaded."""
+    binary = find_chromium()
+    if binary is None:
+        pytest.skip("no Chromium is installed")
+    run(params, finished_run)
+    with Browser(binary) as browser:
+        browser.open((finished_run / "report/gallery.html").as_uri())
+        browser.wait(SHOWN)
+        yield browser
+        assert browser.errors == []
+
+
+SHOWN = (
+    "document.querySelector('#loading')?.hidden && document.querySelectorAll('.layers img').length"
+)
+CARDS = "[...document.querySelectorAll('.card .prompt')].map((one) => one.textContent)"
+
+
+def go(browser: Browser, hash_: str) -> None:
+    browser.evaluate(f"void (location.hash = {json.dumps(hash_)})")
+
+
+def tick(browser: Browser, value: str) -> None:
+    browser.evaluate(f"document.querySelector('.ticks input[value={value}]').click()")
+
+
+def cards(browser: Browser, hash_: str) -> list[str]:
+    """The prompts that an address shows."""
+    go(browser, hash_)
+    browser.wait(f"location.hash === {json.dumps(hash_)}")
+    browser.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
+    found: list[str] = sorted(browser.evaluate(CARDS))
+    return found
+
+
+def test_the_pages_open_from_disk_without_errors(gallery: Browser, finished_run: Path) -> None:
+    assert sorted(gallery.evaluate(CARDS)) == sorted(["a car", "a boat", HOSTILE])
+    assert gallery.evaluate("document.querySelector('#told').textContent") == "3 of 3 samples"
+    images = "[...document.querySelectorAll('.layers img')]"
+    assert gallery.wait(f"{images}.every((one) => one.naturalWidth > 0) && {images}.length") == 6
+    assert gallery.evaluate("document.querySelectorAll('body script').length") == 6
+    for dark, width in ((False, 1280), (True, 390)):
+        gallery.resize(width, 800)
+        colours = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        gallery.call("Emulation.setEmulatedMedia", features=[colours])
+        assert gallery.evaluate("document.documentElement.scrollWidth") <= width
+    gallery.open((finished_run / "report/index.html").as_uri())
+    assert gallery.wait("document.querySelector('#timings') && document.images.length > 0")
+
+
+def test_filters_narrow_the_gallery(gallery: Browser) -> None:
+    assert cards(gallery, "#class=boat") == sorted(["a boat", HOSTILE])
+    assert cards(gallery, "#class=boat&verdict=rejected") == ["a boat"]
+    assert cards(gallery, "#rule=min_area") == ["a boat"]
+    assert cards(gallery, "#verdict=val") == [HOSTILE]
+    assert cards(gallery, "#relation=hyponym") == []
+    assert cards(gallery, "#q=SCRIPT+car") == [HOSTILE]
+    assert cards(gallery, "#q=sample-2") == ["a boat"]
+    assert cards(gallery, "#area=0.1..0.3") == sorted(["a boat", "a car", HOSTILE])
+    assert cards(gallery, "#area=0.3..") == []
+    assert cards(gallery, "#nonsense=1&page=99") == sorted(["a boat", "a car", HOSTILE])
+
+
+def test_ticks_and_search_write_the_address(gallery: Browser) -> None:
+    tick(gallery, "boat")
+    tick(gallery, "rejected")
+    assert gallery.evaluate("location.hash") == "#class=boat&verdict=rejected"
+    assert gallery.evaluate(CARDS) == ["a boat"]
+    output = "document.querySelector('.ticks li:has([value={}]) output').textContent"
+    counts = {name: gallery.evaluate(output.format(name)) for name in ("car", "boat", "train")}
+    assert counts == {"car": "0", "boat": "1", "train": "0"}
+    assert gallery.evaluate(output.format("val")) == "1"
+    gallery.evaluate("document.querySelector('#clear').click()")
+    assert len(gallery.evaluate(CARDS)) == 3
+    gallery.press("/")
+    gallery.call("Input.insertText", text="boat")
+    assert gallery.evaluate("location.hash") == "#q=boat"
+    assert sorted(gallery.evaluate(CARDS)) == sorted(["a boat", HOSTILE])
+
+
+def test_scores_order_the_gallery(gallery: Browser) -> None:
+    go(gallery, "#sort=row")
+    gallery.wait("location.hash === '#sort=row'")
+    gallery.wait(f"({CARDS})[0] === 'a car'")
+    assert gallery.evaluate(CARDS) == ["a car", HOSTILE, "a boat"]
+    listed = "[...document.querySelector('#sort').options].map((one) => one.value)"
+    options = gallery.evaluate(listed)
+    assert options == ["", "row", "area", "-area", "peak", "-peak", "margin", "-margin"]
+
+
+SAMPLE = "document.querySelector('#sample h1')?.textContent"
+
+
+def test_a_permalink_opens_a_sample_with_its_lineage(gallery: Browser, finished_run: Path) -> None:
+    page = (finished_run / "report/gallery.html").as_uri()
+    gallery.open("about:blank")
+    gallery.open(f"{page}#verdict=val&sample=sample-1")
+    assert gallery.wait(SAMPLE) == HOSTILE
+    text = gallery.evaluate("document.querySelector('#sample').innerText")
+    for expected in (
+        "kept, held out",
+        str(2**62 + 1),
+        "0123456789abcdef" * 4,
+        "a template",
+        "data/samples/shards/1.tar from byte 512",
+        "python -m tasks.lineage explain sample-1",
+        "1 of 1",
+    ):
+        assert expected in text
+    marks = "[...document.querySelectorAll('#sample mark')].map((one) => one.textContent)"
+    assert gallery.evaluate(marks) == ["car", "boat"]
+    assert gallery.evaluate("document.querySelectorAll('.choices button').length") == 5
+    assert not gallery.evaluate("Boolean(document.querySelector('#sample script'))")
+
+
+def test_a_rejected_sample_says_why(gallery: Browser) -> None:
+    go(gallery, "#sample=sample-2")
+    assert gallery.wait(SAMPLE) == "a boat"
+    verdict = gallery.evaluate("document.querySelector('#sample .verdict').textContent")
+    assert verdict == "rejected boat: area 0.020 below min_area 0.04"
+
+
+def test_an_unknown_sample_is_told(gallery: Browser) -> None:
+    go(gallery, "#sample=nobody")
+    told = gallery.wait("document.querySelector('#sample .panel')?.textContent")
+    assert told == "There is no sample nobody in this report. To the gallery"
+
+
+def test_keys_walk_through_the_samples(gallery: Browser) -> None:
+    go(gallery, "#sort=row")
+    gallery.wait(f"({CARDS})[0] === 'a car'")
+    gallery.press("ArrowRight")
+    gallery.evaluate("document.activeElement.click()")
+    assert gallery.wait(SAMPLE) == "a car"
+    gallery.press("ArrowRight")
+    gallery.wait(f"{SAMPLE} !== 'a car'")
+    assert gallery.evaluate("location.hash") == "#sort=row&sample=sample-1"
+    gallery.press("2")
+    pressed = "document.querySelector('.choices [aria-pressed=true]').textContent"
+    assert gallery.evaluate(pressed) == "Labels"
+    gallery.press("1")
+    assert gallery.evaluate(pressed) == "Image"
+    gallery.press("Escape")
+    gallery.wait("!document.querySelector('#gallery').hidden")
+    assert gallery.evaluate("location.hash") == "#sort=row"
+
+
+def test_sliders_and_views_change_what_is_seen(gallery: Browser) -> None:
+    gallery.evaluate("""(() => {
+        const slider = document.querySelector('.opacity');
+        slider.value = 20;
+        slider.dispatchEvent(new Event('input', { bubbles: true }));
+    })()""")
+    layer = "getComputedStyle(document.querySelector('.layer')).opacity"
+    assert gallery.evaluate(layer) == "0.2"
+    gallery.press("v")
+    gallery.wait("!document.querySelector('.layer')")
+    gallery.press("v")  # both words of the sample that has two
+    gallery.wait("document.querySelectorAll('.layer').length === 4")
+    gallery.evaluate("""(() => {
+        const slider = document.querySelector('[aria-label="area, from"]');
+        slider.value = 900;
+        slider.dispatchEvent(new Event('input'));
+    })()""")
+    assert gallery.evaluate("location.hash").startswith("#area=")
+
+
+def test_a_swipe_goes_to_the_next_sample(gallery: Browser) -> None:
+    gallery.resize(390, 800)
+    gallery.call("Emulation.setTouchEmulationEnabled", enabled=True)
+    go(gallery, "#sort=row&sample=sample-0")
+    assert gallery.wait(SAMPLE) == "a car"
+    for kind, x in (("touchStart", 300), ("touchMove", 150), ("touchEnd", None)):
+        points = [] if x is None else [{"x": x, "y": 250}]
+        gallery.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+    gallery.wait("location.hash === '#sort=row&sample=sample-1'")
+
+
+def test_without_pictures_a_sample_says_so(make_params: Make, finished_run: Path) -> None:
+    binary = find_chromium()
+    if binary is None:
+        pytest.skip("no Chromium is installed")
+    changes = {"expand_prompts.classes": ["car", "boat"], "write_report.gallery": 1}
+    run(make_params(changes), finished_run)
+    with Browser(binary) as browser:
+        browser.open((finished_run / "report/gallery.html").as_uri())
+        browser.wait("document.querySelectorAll('.shot.empty').length === 2")
+        browser.evaluate("document.querySelector('#pictured').click()")
+        assert len(browser.evaluate(CARDS)) == 1
+        assert browser.errors == []
+
+
+def test_times_of_a_run_are_shown_on_demand(gallery: Browser, finished_run: Path) -> None:
+    stages = [{"stage": "<b>one</b>", "outcome": "ran", "seconds": 1.25}]
+    value = {"started": "today", "host": "here", "stages": stages}
+    path = finished_run / ".maskloom/timings.js"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"maskloomTimings({json.dumps(value)});")
+    gallery.open((finished_run / "report/index.html").as_uri())
+    gallery.wait("Boolean(document.querySelector('#timings'))")
+    gallery.evaluate("document.querySelector('#timings').open = true")
+    told = gallery.wait("document.querySelector('#timings tbody')?.innerText")
+    assert told.split("\t") == ["<b>one</b>", "ran", "1.3"]

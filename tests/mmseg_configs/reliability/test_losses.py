@@ -115,6 +115,14 @@ def test_generalised_cross_entropy_by_hand() -> None:
         GeneralisedCrossEntropy(q=0.0)
 
 
+def test_generalised_cross_entropy_of_a_label_that_is_ruled_out_has_a_gradient() -> None:
+    logits = torch.tensor([200.0, 0.0]).reshape(1, 2, 1, 1).requires_grad_()
+    loss = generalised_cross_entropy(logits, torch.tensor([[[1]]]))
+    loss.backward()
+    assert loss.item() == pytest.approx(1 / 0.7)
+    assert logits.grad is not None and logits.grad.isfinite().all()
+
+
 def test_ranks_below_the_quantile_are_unreliable() -> None:
     rank = torch.arange(256) / 255
     assert reliable_pixels(rank, 0.0).all()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mmseg_configs.reliability.batch import Phase
 from mmseg_configs.reliability.losses import reliability_weighted_cross_entropy
+from tasks.params import InputError
 
 CLASSES = 3
 
@@ -137,7 +138,7 @@ def test_a_map_that_was_not_padded_like_its_label_is_refused(
     batch: tuple[Tensor, Tensor, Tensor],
 ) -> None:
     images, label, reliability = batch
-    with pytest.raises(ValueError, match=r"map is \(15, 16\) and the label map \(16, 16\)"):
+    with pytest.raises(InputError, match=r"sample .* is \(15, 16\) and the label map \(16, 16\)"):
         total(build(), (images, label, reliability[:, 1:]))
 
 
@@ -173,3 +174,21 @@ def test_heads_that_would_pass_over_the_reliability_are_refused() -> None:
         build(decode_head=head(sampler={"type": "OHEMPixelSampler"}))
     with pytest.raises(ValueError, match="STDCHead computes its loss in its own way"):
         build(auxiliary_head=head(type="STDCHead", boundary_threshold=0.1))
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"type": "LovaszLoss", "per_image": True},
+        {"type": "TverskyLoss"},
+        {"type": "DiceLoss"},
+        {"type": "FocalLoss"},
+        {"type": "CrossEntropyLoss", "use_sigmoid": True},
+    ],
+    ids=lambda loss: loss["type"],
+)
+def test_losses_that_do_not_weigh_pixels_are_refused(loss: dict[str, Any]) -> None:
+    both = [{"type": "CrossEntropyLoss"}, {**loss, "loss_name": "loss_other"}]
+    with pytest.raises(ValueError, match=rf"decode_head: reliability needs .* not {loss['type']};"):
+        build(decode_head=head(loss_decode=both))
+    build(decode_head=head(loss_decode={"type": "GeneralisedCrossEntropy"}))

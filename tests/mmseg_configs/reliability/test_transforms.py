@@ -11,6 +11,7 @@ from mmengine.registry import init_default_scope
 
 from mmseg_configs.reliability import LoadReliability, ReliabilityDataPreProcessor
 from tasks.label_maps import encode_grey, encode_image, encode_label
+from tasks.params import InputError
 
 LABEL = np.arange(24, dtype=np.uint8).reshape(4, 6)
 """Every pixel a class of its own; the reliability is ten times the class."""
@@ -87,13 +88,28 @@ def test_trust_is_the_complement_of_uncertainty(tmp_path: Path) -> None:
     }
     loaded = LoadReliability(source="uncertainty").transform(dict(results))
     assert np.array_equal(loaded["gt_reliability"], 255 - LABEL * 10)
-    with pytest.raises(ValueError, match=r"label\.png: this sample has no reliability map"):
+    with pytest.raises(InputError, match=r"label\.png: sample .* has no reliability map"):
         LoadReliability().transform(results)
 
 
 def test_a_map_of_another_size_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"must be uint8 \(4, 6\) like its label map"):
+    with pytest.raises(InputError, match=r"of sample .*image\.png must be uint8 \(4, 6\) like"):
         run(tmp_path, reliability=np.zeros((4, 5), np.uint8))
+
+
+def test_a_transform_that_changes_the_label_map_alone_is_told(tmp_path: Path) -> None:
+    """Stock `Pad` does, with which nothing was said and the preprocessor cropped or padded."""
+    with pytest.raises(InputError, match=r"sample s7 is \(4, 6\) and the label map \(5, 8\)"):
+        run(tmp_path, {"type": "Pad", "size": (8, 5)}, sample_id="s7")
+
+
+def test_padding_in_the_pipeline_has_no_reliability(tmp_path: Path) -> None:
+    sample = run(tmp_path, {"type": "PadReliability", "size": (8, 5)})["data_samples"]
+    reliability, label = sample.gt_reliability.data[0], sample.gt_sem_seg.data[0]
+    assert reliability.shape == label.shape == (5, 8)
+    assert not reliability[4:].any() and not reliability[:, 6:].any()
+    assert (label[4:] == 255).all() and (label[:, 6:] == 255).all()
+    torch.testing.assert_close(reliability[:4, :6], torch.tensor(LABEL * 10) / 255)
 
 
 def test_padding_has_no_reliability_and_the_label_255(tmp_path: Path) -> None:
@@ -153,10 +169,10 @@ def test_rotating_and_padding_uncover_65535(tmp_path: Path) -> None:
 
 
 def test_a_label_that_is_no_class_is_refused_by_sample_and_file(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"label\.png: sample s7 has the label 20, and .* 0 to 19"):
+    with pytest.raises(InputError, match=r"label\.png: sample s7 has the label 20, and .* 0 to 19"):
         run(tmp_path, class_count=20, sample_id="s7")
     label = np.where(LABEL >= 20, np.uint8(255), LABEL)
     packed = run(tmp_path, class_count=20, label=label)
     assert (packed["data_samples"].gt_sem_seg.data == 255).sum() == 4
-    with pytest.raises(ValueError, match=r"sample .*image\.png has the label 935, and"):
+    with pytest.raises(InputError, match=r"sample .*image\.png has the label 935, and"):
         run(tmp_path, class_count=900, label=WIDE, loader="LoadLabelMap")

@@ -1,4 +1,4 @@
-"""Preflight looks at the initial weights: their content, and whether they fit the network."""
+"""Preflight looks at the training: its network, and whether the initial weights fit it."""
 
 import hashlib
 from collections.abc import Callable
@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tasks.digests import DigestCache
-from tasks.initial_checks import check_initial, initial_record
 from tasks.params import InputError, Params
 from tasks.segmenter import build_network
+from tasks.training_checks import check_training, initial_record
 from tasks.training_config import build_config
 
 Make = Callable[..., Params]
@@ -36,7 +36,7 @@ def test_the_record_is_of_the_content(start: Path, tmp_path: Path) -> None:
 def test_weights_of_the_network_for_other_classes_are_fine(
     toy_params: Make, training_root: Path, start: Path, reliability: str
 ) -> None:
-    check_initial(start, toy_params({"train_segmenter.reliability": reliability}), training_root)
+    check_training(toy_params({"train_segmenter.reliability": reliability}), start, training_root)
 
 
 def test_weights_of_a_wider_network_are_not(
@@ -45,4 +45,30 @@ def test_weights_of_a_wider_network_are_not(
     wider = (training_root / "tiny.py").read_text().replace("channels=8", "channels=16")
     (training_root / "wider.py").write_text(wider)
     with pytest.raises(InputError, match=r"start\.pth is the checkpoint of another architecture"):
-        check_initial(start, toy_params({"train_segmenter.config": "wider.py"}), training_root)
+        check_training(toy_params({"train_segmenter.config": "wider.py"}), start, training_root)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('dict(type="LoadReliability"),', "", "needs the reliability maps, which train_pipeline"),
+        ("FCNHead", "FNCHead", r"config: own\.py cannot be built: KeyError: .*FNCHead"),
+        ("stem_channels", "stem_chanels", r"cannot be built: TypeError: .*stem_chanels"),
+        (
+            "model = dict(",
+            "modle = dict(",
+            r"own\.py: model missing; mmseg_configs/README\.md says",
+        ),
+    ],
+)
+def test_a_config_that_cannot_be_trained_is_told_before_anything_runs(
+    toy_params: Make, training_root: Path, old: str, new: str, said: str
+) -> None:
+    (training_root / "own.py").write_text((training_root / "tiny.py").read_text().replace(old, new))
+    with pytest.raises(InputError, match=said):
+        check_training(toy_params({"train_segmenter.config": "own.py"}), None, training_root)
+
+
+def test_half_precision_of_a_gpu_is_told_on_a_cpu(toy_params: Make, training_root: Path) -> None:
+    with pytest.raises(InputError, match=r"dtype: float16 is for GPUs"):
+        check_training(toy_params({"train_segmenter.dtype": "float16"}), None, training_root)

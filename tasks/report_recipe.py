@@ -1,0 +1,87 @@
+"""What the report says of the recipe: in words, and as what one sample owes it.
+
+Imports no torch.
+"""
+
+from typing import Any
+
+import yaml
+
+from tasks.params import Params
+
+Row = dict[str, Any]
+
+SAMPLE_SECTIONS = (
+    "expand_prompts",
+    "sample_images",
+    "extract_masks",
+    "score_masks",
+    "filter_masks",
+)
+"""The parameters that made a sample, its mask and its verdict: of `tasks.provenance.STAGES`."""
+
+
+def attention_in_words(params: Params) -> str:
+    """Which attention the masks are made from."""
+    section = params.extract_masks
+    named = {"middle": "at the middle step", "all": "averaged over all steps"}
+    steps = named.get(str(section.step), f"at step {section.step}")
+    sides = section.resolutions or params.sample_images.capture.resolutions
+    maps = f"maps of side {', '.join(map(str, sides))}" if sides else "maps of all sides"
+    return f"the class words' cross-attention {steps}, {maps}"
+
+
+def masks_in_words(params: Params) -> str:
+    """How attention became label maps."""
+    section = params.extract_masks
+    rest = "background" if params.expand_prompts.background == "rest" else "no label"
+    how = {
+        "attn2mask": f"{rest} = 1 - max A - {section.attn2mask.beta:g}",
+        "averaged": f"{rest} = 1 - max A - {section.averaged.beta:g}",
+        "self_attention": f"spread {section.self_attention.power} times by self-attention, a class "
+        f"from {section.self_attention.foreground:g}, no label from "
+        f"{section.self_attention.ignore:g}",
+        "diffumask": "a threshold for each image and class, from "
+        f"{section.diffumask.lowest:g} to {section.diffumask.highest:g}",
+    }
+    refined = {
+        "none": "not refined",
+        "guided": "refined by a guided filter",
+        "crf": "refined by a dense CRF",
+    }
+    return f"{section.method}: {how[section.method]}; {refined[section.refine]}"
+
+
+def as_yaml(params: Params, sections: tuple[str, ...] | None = None) -> str:
+    """The parameters as they stand in ``params.yaml``: all of them, or some sections' ones."""
+    values = params.model_dump(mode="json")
+    if sections is not None:
+        values = {name: values[name] for name in sections if name in values}
+    return yaml.safe_dump(values, sort_keys=False)
+
+
+def origin(params: Params, model: Row, adapter: Row) -> list[tuple[str, str]]:
+    """What all samples of the run come from, as label and value.
+
+    Args:
+        params: of the run.
+        model: ``data/inputs/model.json``.
+        adapter: ``models/lora/adapter.json``.
+    """
+    sampling = params.sample_images
+    facts = [("Base model", str(sampling.model)), ("Its SHA-256", model["digest"])]
+    if adapter["digest"] is None:
+        facts.append(("Adapter", "none"))
+    else:
+        facts.append(("Adapter", f"{adapter['source']}, scale {params.adapt_lora.scale:g}"))
+        facts.append(("Its SHA-256", adapter["digest"]))
+    return [
+        *facts,
+        (
+            "Sampling",
+            f"{sampling.width}x{sampling.height} pixels, {sampling.num_inference_steps} steps, "
+            f"guidance {sampling.guidance_scale:g}, {sampling.dtype}",
+        ),
+        ("Attention", attention_in_words(params)),
+        ("Mask", masks_in_words(params)),
+    ]

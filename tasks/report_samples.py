@@ -1,0 +1,246 @@
+"""The report's table: every sample with its prompt, scores, verdict and lineage, in parts.
+
+A part is two scripts (`tasks.report_script`): ``data/table-0000.js`` holds what is filtered, sorted
+and listed; ``data/lineage-0000.js`` what one sample's page says besides, and is loaded for it. The
+tables stay in Arrow; rows become Python objects a part at a time. Imports no torch.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet
+
+from tasks.params import InputError
+from tasks.report_script import pack, write_script
+from tasks.shards import parse_uri
+
+PART = 5_000
+"""Rows of a part."""
+RELATIONS = ("plain", "synonym", "hyponym")
+SPLITS = ("", "train", "val")
+"""By code; rejected samples have none."""
+
+_LISTED = {"sample_id", "text", "classes", "kept", "reason", "rule", "split"}
+"""Columns that the parts of the table hold; the other ones tell the lineage."""
+_MEMBERS = {"image", "attention", "label", "reliability", "uncertainty"}
+"""Columns of the dataset that are shard addresses, where there is one."""
+_PLACES = {"shard", "shard_digest"} | {
+    f"{part}_{what}" for part in _MEMBERS for what in ("offset", "size", "crc32")
+}
+"""Columns of the samples' table that say the same, or are for machines."""
+_NO_SCORES = {"value", "bound", "hash"}
+"""Numbers that order nothing: a verdict's are scores of different kinds."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The tables of a run, row by row about the same samples.
+
+    Attributes:
+        dataset: ``data/dataset/index.parquet``, which the others follow.
+        others: the prompts, the samples and, where there are any, the scores, each with the rows
+            of it that belong to the dataset's: ``(table, indices)``.
+    """
+
+    dataset: pa.Table
+    others: tuple[tuple[pa.Table, pa.Array], ...]
+
+    def __len__(self) -> int:
+        return self.dataset.num_rows
+
+    def column(self, name: str) -> list[Any]:
+        """A whole column of the dataset."""
+        return self.dataset.column(name).to_pylist()
+
+    @property
+    def prompts(self) -> int:
+        """Prompts that were made, sampled or not."""
+        return int(self.others[0][0].num_rows)
+
+    @property
+    def entries(self) -> int:
+        """Classes of all samples together."""
+        return pc.sum(pc.list_value_length(self.dataset.column("classes"))).as_py() or 0
+
+    def first_classes(self) -> list[str]:
+        """The class that each sample belongs to."""
+        first = pc.list_element(self.dataset.column("classes"), 0)
+        return pc.struct_field(first, "name").to_pylist()
+
+    def rules(self) -> list[str]:
+        """The rules that samples broke, in the order of their names; the first one is none."""
+        return sorted({"", *self.column("rule")})
+
+    def scores(self) -> tuple[list[str], list[str]]:
+        """The numbers that judge a sample: names of those by class, and of those by image.
+
+        What no sample has, such as a similarity that was not asked for, is left out.
+        """
+        by_class: dict[str, None] = {}
+        by_image: dict[str, None] = {}
+        for table in (self.dataset, *(other for other, _ in self.others[2:])):
+            for field in table.schema:
+                if field.name == "classes":
+                    flat = pc.list_flatten(table["classes"])
+                    inside = [one.name for one in field.type.value_type if _is_number(one.type)]
+                    known = [name for name in inside if _is_known(pc.struct_field(flat, name))]
+                    by_class |= dict.fromkeys(known)
+                elif _is_number(field.type) and field.name not in _NO_SCORES:
+                    by_image |= dict.fromkeys([field.name] if _is_known(table[field.name]) else [])
+        return list(by_class), list(by_image)
+
+    def part(self, start: int, count: int) -> list[Row]:
+        """Rows, each with its prompt's, sample's and scores' columns; of those that several tables
+        have, the dataset's. A class has what any table says of it."""
+        rows = self.dataset.slice(start, count).to_pylist()
+        for table, indices in self.others:
+            found = table.take(indices.slice(start, count)).to_pylist()
+            for row, other in zip(rows, found, strict=True):
+                classes = {one["name"]: one for one in other.get("classes", ())}
+                row["classes"] = [
+                    classes.get(one["name"], {}) | {k: v for k, v in one.items() if v is not None}
+                    for one in row["classes"]
+                ]
+                row |= {name: value for name, value in other.items() if name not in row}
+        return rows
+
+    def parts(self) -> Iterator[tuple[int, list[Row]]]:
+        """Each part's first row number and its rows."""
+        for start in range(0, len(self), PART):
+            yield start, self.part(start, PART)
+
+
+def read_samples(root: Path = Path()) -> Samples:
+    """The tables under ``root``.
+
+    Raises:
+        InputError: a sample is missing in one of them.
+    """
+    dataset = parquet.read_table(root / "data/dataset/index.parquet")
+    sources = [("data/prompts.parquet", "prompt_id"), ("data/samples/index.parquet", "sample_id")]
+    scores = "data/scores/index.parquet"
+    if (root / scores).is_file():
+        sources.append((scores, "sample_id"))
+    others = []
+    for path, key in sources:
+        columns = [name for name in parquet.read_schema(root / path).names if name not in _PLACES]
+        table = parquet.read_table(root / path, columns=columns)
+        keys = dataset.column(key)
+        indices = pc.index_in(keys, value_set=table.column(key)).combine_chunks()
+        if indices.null_count:
+            lost = keys.filter(pc.is_null(indices))[0].as_py()
+            raise InputError(
+                f"data/dataset/index.parquet: {key} {lost} is not in {path}; the two come from "
+                "different runs, run `dvc repro`"
+            )
+        others.append((table, indices))
+    return Samples(dataset, tuple(others))
+
+
+def write_parts(
+    samples: Samples, names: Sequence[str], pictures: dict[int, int], folder: Path
+) -> None:
+    """Write both scripts of every part.
+
+    Args:
+        samples: see `read_samples`.
+        names: of the classes, by code.
+        pictures: row number -> number of the sample's pictures, from 0.
+        folder: ``report/data``.
+    """
+    rules = samples.rules()
+    entry = 0
+    for number, (start, rows) in enumerate(samples.parts()):
+        listed = _table(rows, names, rules, samples.scores())
+        listed |= {
+            "start": start,
+            "entry": entry,
+            "picture": pack([pictures.get(start + at, -1) + 1 for at in range(len(rows))], "u4"),
+        }
+        entry += sum(len(row["classes"]) for row in rows)
+        write_script(folder / f"table-{number:04d}.js", "table", number, listed)
+        write_script(folder / f"lineage-{number:04d}.js", "lineage", number, _lineage(rows))
+
+
+def utf16_offset(text: str, at: int) -> int:
+    """A place in a text as JavaScript counts, which takes a sign beyond the BMP for two."""
+    return at if text.isascii() else len(text[:at].encode("utf-16-le")) // 2
+
+
+def _table(
+    rows: list[Row], names: Sequence[str], rules: list[str], scores: tuple[list[str], list[str]]
+) -> Row:
+    by_class, by_image = scores
+    texts = {text: code for code, text in enumerate(dict.fromkeys(row["text"] for row in rows))}
+    entries = [one for row in rows for one in row["classes"]]
+    code_of = {name: code for code, name in enumerate(names)}
+    places = [
+        (utf16_offset(row["text"], one["start"]), utf16_offset(row["text"], one["end"]))
+        for row in rows
+        for one in row["classes"]
+    ]
+    packed = {name: _numbers(one.get(name) for one in entries) for name in by_class}
+    packed |= {f"image.{name}": _numbers(row.get(name) for row in rows) for name in by_image}
+    return {
+        "ids": [row["sample_id"] for row in rows],
+        "texts": list(texts),
+        "text": pack([texts[row["text"]] for row in rows], "u4"),
+        "kept": pack([row["kept"] for row in rows], "u1"),
+        "split": pack([SPLITS.index(row["split"]) for row in rows], "u1"),
+        "rule": pack([rules.index(row["rule"]) for row in rows], "u2"),
+        "reasons": {at: row["reason"] for at, row in enumerate(rows) if row["reason"]},
+        "counts": pack([len(row["classes"]) for row in rows], "u2"),
+        "class": pack([code_of[one["name"]] for one in entries], "u2"),
+        "relation": pack([RELATIONS.index(one["relation"]) for one in entries], "u1"),
+        "begin": pack([begin for begin, _ in places], "u4"),
+        "end": pack([end for _, end in places], "u4"),
+        "scores": packed,
+    }
+
+
+def _lineage(rows: list[Row]) -> Row:
+    """The columns that are not listed; shard addresses as shard, offset and size."""
+    shards: dict[str, int] = {}
+    columns, addresses = {}, {}
+    for name in rows[0]:
+        if name in _LISTED:
+            continue
+        values = [row[name] for row in rows]
+        if name in _MEMBERS:
+            members = [parse_uri(value) if value else None for value in values]
+            addresses[name] = [
+                member and [shards.setdefault(member.path, len(shards)), member.offset, member.size]
+                for member in members
+            ]
+        else:
+            columns[name] = [_plain(value) for value in values]
+    words = [[[one["synset"], one["depth"]] for one in row["classes"]] for row in rows]
+    return {"columns": columns, "shards": list(shards), "addresses": addresses, "words": words}
+
+
+def _plain(value: Any) -> Any:
+    """A cell as JSON: whole numbers as text, as JavaScript rounds large ones; no NaN."""
+    if isinstance(value, bool) or value is None or isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if np.isfinite(value) else str(value)
+    return str(value)
+
+
+def _numbers(values: Any) -> str:
+    return pack([np.nan if value is None else value for value in values], "f4")
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
+
+
+def _is_known(column: pa.ChunkedArray) -> bool:
+    return column.null_count < len(column)

@@ -1,0 +1,41 @@
+"""What `tasks.preflight` asks of the training: whether its network can be built and started.
+
+Imports torch only to build it.
+"""
+
+from pathlib import Path
+
+from tasks.digests import DigestCache
+from tasks.params import InputError, Params
+
+
+def initial_record(start: Path | None, cache: DigestCache) -> dict[str, str]:
+    """What the graph needs to know of the initial weights, see `tasks.checkpoints.find_initial`."""
+    return {"source": "outside", "digest": cache.file(start)} if start else {"source": "none"}
+
+
+def check_training(params: Params, start: Path | None, root: Path) -> None:
+    """Build the network that ``train_segmenter`` describes, and fit the initial weights to it.
+
+    Raises:
+        InputError: the config cannot be trained as it is asked, its network cannot be built, or the
+            weights cannot be read or do not fit.
+    """
+    from tasks.checkpoints import read_checkpoint
+    from tasks.initial_weights import check_fit
+    from tasks.segmenter import build_network
+    from tasks.training_config import build_config
+
+    section, count = params.train_segmenter, len(params.expand_prompts.label_names)
+    try:
+        cfg = build_config(section, {}, None, count, reliability=True, root=root)
+        network = build_network(cfg)
+    except InputError:
+        raise
+    except Exception as error:  # whatever MMSegmentation makes of a config
+        raise InputError(
+            f"train_segmenter.config: {section.config} cannot be built: "
+            f"{type(error).__name__}: {error}"
+        ) from None
+    if start:
+        check_fit(network, read_checkpoint(start).weights, start)

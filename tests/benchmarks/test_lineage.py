@@ -1,0 +1,37 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from pyarrow import parquet
+
+from benchmarks.lineage import changed, ids, write_state
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_ids_are_as_long_as_real_ones_and_different() -> None:
+    found = ids("sample", rows=np.arange(10_000))
+    assert len(set(found)) == 10_000 and {len(one) for one in found} == {16}
+    assert found[5:7] == ids("sample", rows=np.arange(5, 7))
+
+
+def test_a_change_concerns_its_share() -> None:
+    rows = changed("images", np.arange(20_000), 0.05)
+    assert 0.045 < rows.mean() < 0.055
+
+
+def test_a_state_has_the_rows_that_it_should(tmp_path: Path) -> None:
+    write_state(tmp_path, np.arange(25), later=False)
+    for name in ("prompts", "samples/index", "masks/index", "dataset/index"):
+        assert parquet.read_metadata(tmp_path / f"data/{name}.parquet").num_rows == 25
+
+
+def test_it_runs_and_the_answers_are_right(tmp_path: Path) -> None:
+    """A bar of time may fail on a busy machine, a wrong answer may not."""
+    command = [sys.executable, "-m", "benchmarks.lineage", "--quick"]
+    env = {**os.environ, "COLUMNS": "120"}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    wrong = next(line for line in done.stdout.splitlines() if "wrong answers" in line)
+    assert wrong.split("│")[2].strip() == "0", done.stdout + done.stderr

@@ -1,0 +1,47 @@
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from flows import artifacts
+from flows.artifacts import ProgressBar, key, number_rows, outputs_markdown
+from flows.results import StageRun
+
+
+def test_keys_are_as_prefect_wants_them() -> None:
+    assert key("sample_images", "progress") == "sample-images-progress"
+
+
+def test_progress_follows_the_stages_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[float] = []
+
+    def update(_artifact: Any, percent: float) -> None:
+        moved.append(percent)
+
+    monkeypatch.setattr(artifacts, "create_progress_artifact", lambda *_: UUID(int=1))
+    monkeypatch.setattr(artifacts, "update_progress_artifact", update)
+    bar = ProgressBar("sample_images")
+    for line in (
+        "Running stage 'sample_images':",
+        "sampling: 30 of 120 images, 3.0 images/s, 30 s left",
+        "sampling: 30 of 120 images, 2.9 images/s, 31 s left",
+        "sampling: 60 of 120 images, 3.0 images/s, 20 s left",
+        "sampling: 120 images in 40 s, 3.0 images/s",
+    ):
+        bar.read(line)
+    assert moved == [25.0, 50.0]
+
+
+def test_numbers_are_rows_by_dotted_name() -> None:
+    numbers = {"miou": 0.5, "per_class": {"car": 0.7}, "not_measured": ["a"], "reference": None}
+    assert number_rows(numbers) == [
+        {"name": "miou", "value": 0.5},
+        {"name": "per_class.car", "value": 0.7},
+        {"name": "reference", "value": None},
+    ]
+
+
+def test_outputs_are_named_with_their_digests() -> None:
+    text = outputs_markdown(StageRun("filter_masks", "ran", 1.25), {"data/dataset": "abc.dir"})
+    assert text.startswith("**filter_masks** ran in 1.2 s\n")
+    assert text.endswith("| `data/dataset` | `abc.dir` |")
