@@ -103,20 +103,22 @@ def _plain_masks(job: Any, _root: Path) -> list[extract_masks.Mask]:
     ]
 
 
-def _without_networks(samples: int, root: Path, out: Any) -> None:
-    """In a process of its own: the two stages; sends the bytes that each came to hold."""
-    params = write_inputs(root, samples)
-    stand_ins: dict[Any, dict[str, Any]] = {
-        sample_images: {"load_pipeline": lambda *_: None, "sample_batch": _plain_batch},
-        extract_masks: {"extract_shard": _plain_masks},
+def _without_networks(name: str, params: Params, root: Path, out: Any) -> None:
+    """In a process of its own: a stage; sends the bytes that it came to hold."""
+    stand_ins: dict[str, tuple[Any, dict[str, Any]]] = {
+        "sample_images": (
+            sample_images,
+            {"load_pipeline": lambda *_: None, "sample_batch": _plain_batch},
+        ),
+        "extract_masks": (extract_masks, {"extract_shard": _plain_masks}),
     }
-    for stage, functions in stand_ins.items():
-        for name, function in functions.items():
-            setattr(stage, name, function)
-        Path("/proc/self/clear_refs").write_text("5")  # the peak starts from what there is now
-        before = _resident("VmRSS")
-        stage.run(params, root)
-        out.send(_resident("VmHWM") - before)
+    stage, functions = stand_ins[name]
+    for what, function in functions.items():
+        setattr(stage, what, function)
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts from what there is now
+    before = _resident("VmRSS")
+    stage.run(params, root)
+    out.send(_resident("VmHWM") - before)
 
 
 def _resident(key: str) -> int:
@@ -128,13 +130,15 @@ def _resident(key: str) -> int:
 
 def make_samples(samples: int, root: Path) -> dict[str, int]:
     """Run the stages in ``root``; returns the bytes that each came to hold."""
+    params, taken = write_inputs(root, samples), {}
     context = get_context("spawn")
-    here, there = context.Pipe(duplex=False)
-    process = context.Process(target=_without_networks, args=(samples, root, there))
-    process.start()
-    there.close()
-    taken = {stage: here.recv() for stage in ("sample_images", "extract_masks")}
-    process.join()
+    for stage in ("sample_images", "extract_masks"):
+        here, there = context.Pipe(duplex=False)
+        process = context.Process(target=_without_networks, args=(stage, params, root, there))
+        process.start()
+        there.close()
+        taken[stage] = here.recv()
+        process.join()
     return taken
 
 

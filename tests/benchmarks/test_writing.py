@@ -11,7 +11,7 @@ def test_what_is_written_is_what_was_sampled(tmp_path: Path) -> None:
     ways = build_ways(images=8, steps=1, folder=tmp_path)
     seconds = compare(ways, rounds=1)
     assert {name: len(taken) for name, taken in seconds.items()} == dict.fromkeys(ways, 1)
-    assert all(taken[0] > 0 for taken in seconds.values())
+    assert all(min(taken[0]) > 0 for taken in seconds.values())
     for number in range(2):  # the warm-up, a round
         store = WorkStore("sample_images", tmp_path / str(number))
         shards = [store.find(path.stem) for path in sorted(store.folder.glob("*.json"))]
