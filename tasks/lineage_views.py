@@ -91,9 +91,14 @@ def explanation(sample: Row) -> Group:
     if sample["scores"]:
         parts += ["", facts((name, _score(value)) for name, value in sample["scores"].items())]
     if sample["classes"]:
-        names = list(sample["classes"][0])
-        cells = ([_score(one[name]) for name in names] for one in sample["classes"])
-        parts += ["", grid(*names, rows=cells, title="Scores of its classes")]
+        first, *scores = sample["classes"][0]  # a column a class: there are more scores
+        cells = (
+            [name, *(_score(one[name]) for one in sample["classes"])]
+            for name in scores
+            if any(one[name] is not None for one in sample["classes"])
+        )
+        names = [one[first] for one in sample["classes"]]
+        parts += ["", grid("score", *names, rows=cells, title="Scores of its classes")]
     parts += ["", _files(sample["files"])]
     if sample["parameters"]:
         text = yaml.safe_dump(sample["parameters"], sort_keys=False, default_flow_style=None)
