@@ -2,9 +2,9 @@
 
 1. Of the kept masks of a finished storybook run that agree with what the real-trained network sees,
    a tenth is spoiled on purpose (`benchmarks.spoiled_masks`). Each rule's bound is chosen on one
-   half of the samples, precision and recall are those on the other half. All together: rules are
-   added while they improve F1 on the first half. The scores of the attention are those of the mask
-   before, and find nothing.
+   half of the samples, where the lesser of precision and recall is highest; both are reported of
+   the other half. All together: rules are added while that improves. The scores of the attention
+   are those of the mask before, and find nothing.
 2. A hundred thousand rows of scores are decided upon, files read and written.
 3. Images at 512x512 are hashed and scored on one core, without decoding.
 4. Storybook's mIoU without filtering, with the preset's, and with cross-validation beside it, three

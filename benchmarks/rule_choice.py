@@ -37,9 +37,11 @@ class Found(NamedTuple):
     recall: float
 
     @property
-    def f1(self) -> float:
+    def worth(self) -> tuple[float, float]:
+        """The lesser of the two, as both are asked for; then F1."""
         total = self.precision + self.recall
-        return 2 * self.precision * self.recall / total if total else 0.0
+        f1 = 2 * self.precision * self.recall / total if total else 0.0
+        return min(self), f1
 
 
 def compare(rejected: np.ndarray, spoiled: np.ndarray) -> Found:
@@ -49,7 +51,7 @@ def compare(rejected: np.ndarray, spoiled: np.ndarray) -> Found:
 
 
 def best_bound(score: np.ndarray, spoiled: np.ndarray, already: np.ndarray) -> tuple[float, Found]:
-    """The bound below which rejecting gives the best F1, together with those ``already`` rejected.
+    """The bound below which rejecting is worth most, together with those ``already`` rejected.
 
     It lies in the middle between two scores.
     """
@@ -58,16 +60,16 @@ def best_bound(score: np.ndarray, spoiled: np.ndarray, already: np.ndarray) -> t
     for low, high in pairwise(values):
         bound = (low + high) / 2
         tried.append((bound, compare(already | (score < bound), spoiled)))
-    return max(tried, key=lambda one: one[1].f1)
+    return max(tried, key=lambda one: one[1].worth)
 
 
 def choose_together(
     scores: pa.Table, spoiled: np.ndarray, rules: Sequence[str]
 ) -> dict[str, float]:
-    """Rules with their bounds, the best first, as long as one more improves F1."""
+    """Rules with their bounds, the best first, as long as one more is worth more."""
     chosen: dict[str, float] = {}
     rejected = np.zeros(len(scores), bool)
-    best = 0.0
+    best = (0.0, 0.0)
     while True:
         tries = {
             rule: best_bound(worst(scores, rule), spoiled, rejected)
@@ -76,9 +78,9 @@ def choose_together(
         }
         if not tries:
             return chosen
-        rule = max(tries, key=lambda name: tries[name][1].f1)
+        rule = max(tries, key=lambda name: tries[name][1].worth)
         bound, found = tries[rule]
-        if found.f1 <= best:
+        if found.worth <= best:
             return chosen
-        best, chosen[rule] = found.f1, as_threshold(rule, bound)
+        best, chosen[rule] = found.worth, as_threshold(rule, bound)
         rejected |= worst(scores, rule) < bound

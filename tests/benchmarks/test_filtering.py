@@ -11,7 +11,7 @@ from pyarrow import parquet
 from benchmarks import filtering
 from benchmarks.filtering import FILTERS, cell_changes, find_spoiled, mious, only
 from benchmarks.made_scores import write_manifests
-from benchmarks.rule_choice import as_threshold, best_bound, choose_together, compare, worst
+from benchmarks.rule_choice import Found, as_threshold, best_bound, choose_together, compare, worst
 from benchmarks.spoiled_masks import KINDS, other_classes, shift, spoil, write_spoiled
 from storybook.vocabulary import PAGE_CLASSES
 from tasks import records
@@ -138,9 +138,10 @@ def test_a_bound_lies_where_it_tells_best() -> None:
     score = np.array([0.1, 0.2, 0.4, 0.5, np.nan])
     bound, found = best_bound(score, spoiled, np.zeros(5, bool))
     assert bound == pytest.approx(0.3)
-    assert (found.precision, found.recall, found.f1) == (1.0, 1.0, 1.0)
+    assert (found.precision, found.recall, found.worth) == (1.0, 1.0, (1.0, 1.0))
     assert compare(np.array([True, False, True, False, False]), spoiled) == (0.5, 0.5)
-    assert compare(np.zeros(5, bool), spoiled).f1 == 0
+    assert compare(np.zeros(5, bool), spoiled).worth == (0, 0)
+    assert Found(0.5, 1.0).worth == (0.5, pytest.approx(2 / 3))
 
 
 def test_the_worst_class_counts_and_rules_are_added_while_they_help() -> None:
