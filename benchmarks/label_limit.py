@@ -58,8 +58,7 @@ def judge_labels(root: Path, critic: Critic, values: dict[str, int]) -> float:
 
 
 def _read(root: Path, uri: str) -> np.ndarray:
-    member = parse_uri(uri)
-    return decode(replace(member, path=str(root / member.path)).read())
+    return decode(parse_uri(uri).below(root).read())
 
 
 def run_cell(seed: int, critic: Critic, quick: bool) -> Row:

@@ -45,7 +45,7 @@ def read_difference(text: str, where: str) -> Row:
 def shown(value: Any) -> str:
     """A parameter or a metric as text; None, which stands for what is not there, as a dash."""
     if value is None:
-        return "–"  # noqa: RUF001
+        return "–"  # noqa: RUF001  the dash that tables have for nothing
     if isinstance(value, float):
         return f"{value:.6g}"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -140,7 +140,7 @@ def file_record(row: Row, part: str, root: Path) -> Row:
         "size": row[f"{part}_size"],
     }
     try:
-        data = Member(str(root / place["shard"]), place["offset"], place["size"]).read()
+        data = Member(place["shard"], place["offset"], place["size"]).below(root).read()
     except (OSError, EOFError):
         return {**place, "sha256": None, "intact": False}
     written = row.get(f"{part}_crc32")

@@ -31,7 +31,7 @@ from tasks.pictures import (
 from tasks.progress import progress
 from tasks.report_samples import Samples
 from tasks.report_script import write_script
-from tasks.shards import Member, parse_uri
+from tasks.shards import parse_uri
 
 GROUP = 16
 """Samples whose pictures are one file."""
@@ -162,5 +162,4 @@ def examples(
 
 
 def _read(uri: str, root: Path) -> bytes:
-    member = parse_uri(uri)
-    return Member(str(root / member.path), member.offset, member.size).read()
+    return parse_uri(uri).below(root).read()
