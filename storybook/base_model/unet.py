@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from diffusers.training_utils import EMAModel
 from torch import Tensor
 from torch.nn import functional
@@ -46,6 +47,7 @@ def train_unet(
     rate: float,
     caption_dropout: float,
     seed: int,
+    compiled: bool,
     checkpoint: Path,
 ) -> dict:
     """Train in place for ``minutes`` in all, counted over restarts; the rate decays to zero.
@@ -53,15 +55,22 @@ def train_unet(
     Args:
         latents: ``float16 (N, 4, 16, 16)`` of unit variance.
         tokens: ``int64 (N, L)``; ``empty_tokens`` ``int64 (L,)`` is the empty prompt.
+        compiled: run the UNet through ``torch.compile``, which needs a C++ compiler.
         checkpoint: where the state is kept every four minutes; an existing one is continued.
 
     Returns:
         The record: steps, images seen, minutes, loss curve. The models hold the averaged weights.
     """
     unet.train().to(memory_format=torch.channels_last)
+    # At 16x16 latents the CPU's fused attention takes longer than plain products, backwards above
+    # all: with these and compiled, two cores learn from 100 images/s in place of 59.
+    unet.set_attn_processor(AttnProcessor())
+    forward = torch.compile(unet) if compiled else unet
     parameters = [*unet.parameters(), *text_encoder.parameters()]
-    optimizer = torch.optim.AdamW(parameters, rate, betas=(0.9, 0.99), weight_decay=1e-2)
-    average = EMAModel(parameters, decay=EMA_DECAY, use_ema_warmup=True, power=0.75)
+    optimizer = torch.optim.AdamW(
+        parameters, rate, betas=(0.9, 0.99), weight_decay=1e-2, fused=True
+    )
+    average = EMAModel(parameters, decay=EMA_DECAY, use_ema_warmup=True, power=0.75, foreach=True)
     step, spent, curve = 0, 0.0, []
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -109,7 +118,7 @@ def train_unet(
         words[torch.rand(batch, generator=generator) < caption_dropout] = empty_tokens
         with torch.autocast("cpu", torch.bfloat16):
             states = text_encoder(words)[0]
-            output = unet(
+            output = forward(
                 noisy.contiguous(memory_format=torch.channels_last),
                 t,
                 encoder_hidden_states=states,

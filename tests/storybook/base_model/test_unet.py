@@ -55,6 +55,7 @@ def test_training_learns_stops_and_continues(
             rate=1e-3,
             caption_dropout=0.1,
             seed=0,
+            compiled=False,
             checkpoint=tmp_path / "unet.pt",
         )
 
