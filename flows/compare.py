@@ -1,0 +1,365 @@
+"""The flow ``compare``: a grid of settings and seeds through the pipeline, each stage once.
+
+A run works in a clone of the committed state, with the grid's parameters in place of
+``params.yaml``. The clones share this repository's DVC cache: a stage whose code, parameters and
+inputs are the same as in any run before is fetched from there, so a grid over training settings
+samples once a seed. Finished runs are kept below ``.maskloom/compare``; a grid that was stopped
+goes on where it was, and one whose code has changed runs again what the change touches.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Annotated, Any
+
+import cyclopts
+import yaml
+from cyclopts import Parameter
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture, as_completed
+from rich.console import Console
+from rich.table import Table
+
+from flows.comparison import Row, judge, markdown, summarise, write
+from flows.grids import Cell, Grid, cells, grid_names, read_grid, waits
+from flows.processes import run_in_group
+from flows.run_log import only_run
+from flows.synthesize import StageOutput, child_environment
+from tasks.entry import run_tool
+from tasks.params import InputError, load_params
+
+RESULTS = Path("comparisons")
+WORK = Path(".maskloom/compare")
+
+
+class RunFailed(Exception):
+    """A run of the grid failed; the others are finished."""
+
+
+class Workspaces:
+    """Clones of the committed state, each for one run at a time.
+
+    Args:
+        root: the repository.
+        count: how many.
+        commit: what they hold.
+    """
+
+    def __init__(self, root: Path, count: int, commit: str) -> None:
+        self.root, self.commit = root, commit
+        self._free: SimpleQueue[Path] = SimpleQueue()
+        for number in range(count):
+            self._free.put(root / WORK / f"workspace-{number}")
+
+    @contextmanager
+    def one(self) -> Iterator[Path]:
+        """A clone that nobody else uses; waits for one."""
+        folder = self._free.get()
+        try:
+            self._prepare(folder)
+            yield folder
+        finally:
+            self._free.put(folder)
+
+    def _prepare(self, folder: Path) -> None:
+        if not (folder / ".git").exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            _git(self.root, "clone", "--quiet", "--no-checkout", str(self.root), str(folder))
+        _git(folder, "fetch", "--quiet", "origin", self.commit)
+        _git(folder, "checkout", "--quiet", "--force", "--detach", self.commit)
+        cache = (self.root / ".dvc/cache").resolve()
+        _dvc(folder, "config", "--quiet", "--local", "cache.dir", str(cache))
+
+
+def link_inputs(params: dict[str, Any], root: Path, folder: Path) -> None:
+    """Make relative paths of ``params`` that lie only in the user's tree reachable in a clone."""
+    for value in _texts(params):
+        source, there = root / value, folder / value
+        if not value or Path(value).is_absolute() or there.exists() or not source.exists():
+            continue
+        there.parent.mkdir(parents=True, exist_ok=True)
+        there.unlink(missing_ok=True)
+        there.symlink_to(source.resolve())
+
+
+def _texts(tree: Any) -> Iterator[str]:
+    if isinstance(tree, str):
+        yield tree
+    elif isinstance(tree, dict):
+        for value in tree.values():
+            yield from _texts(value)
+    elif isinstance(tree, list):
+        for value in tree:
+            yield from _texts(value)
+
+
+@task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
+def run_cell(name: str, cell: Cell, grid: Grid, spaces: Workspaces, threads: int) -> Row:
+    """Run the pipeline with one setting and seed, and read what it measured.
+
+    Args:
+        threads: of the numeric libraries in the stages.
+
+    Raises:
+        InputError: the setting breaks a rule of the parameters.
+        RunFailed: a stage failed; the message ends with what it said last.
+    """
+    log, output = get_run_logger(), StageOutput()
+    clock = time.monotonic()
+    with spaces.one() as folder:
+        text = yaml.safe_dump(cell.params, sort_keys=False, allow_unicode=True)
+        (folder / "params.yaml").write_text(text, encoding="utf-8")
+        link_inputs(cell.params, spaces.root, folder)
+
+        def tell(line: str) -> None:
+            if (said := output.read(line)) is not None:
+                log.info("%s", said)
+
+        command = [sys.executable, "-m", "dvc", "--cd", str(folder), "repro", grid.stage]
+        env = {**child_environment(), "OMP_NUM_THREADS": str(threads)}
+        status = run_in_group(command, tell, env)
+        if status:
+            last = "\n".join(output.last_words)
+            raise RunFailed(f"{name}: exit status {output.exit_status or status}\n{last}")
+        found = {
+            column: read_metric(folder, key)
+            for column, key in {"value": cell.measure, **grid.also}.items()
+        }
+    row = {"setting": cell.setting, "seed": cell.seed, **found}
+    return row | {"minutes": round((time.monotonic() - clock) / 60, 1)}
+
+
+def read_metric(folder: Path, key: str) -> float | None:
+    """A number of ``metrics``: "evaluation.miou" is ``miou`` of ``metrics/evaluation.json``.
+
+    Raises:
+        InputError: there is no such file or key.
+    """
+    name, *parts = key.split(".")
+    try:
+        value = json.loads((folder / f"metrics/{name}.json").read_text(encoding="utf-8"))
+        for part in parts:
+            value = value[part]
+    except (FileNotFoundError, KeyError, TypeError):
+        raise InputError(f"{key}: no such number in metrics/{name}.json") from None
+    return None if value is None else float(value)
+
+
+class Finished:
+    """Rows of finished runs, kept by what made them: grid, setting, parameters and commit."""
+
+    def __init__(self, path: Path, commit: str) -> None:
+        self._path, self._commit = path, commit
+        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+        self._rows = {item["key"]: item["row"] for item in map(json.loads, lines)}
+
+    def _key(self, cell: Cell, grid: Grid) -> str:
+        asked = [cell.measure, *grid.also.items()]
+        return json.dumps([self._commit, cell.setting, cell.seed, asked, list(cell.keys.items())])
+
+    def get(self, cell: Cell, grid: Grid) -> Row | None:
+        """The row of a run that was finished before."""
+        row: Row | None = self._rows.get(self._key(cell, grid))
+        return row
+
+    def add(self, cell: Cell, grid: Grid, row: Row) -> None:
+        """Keep a row."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"key": self._key(cell, grid), "row": row}) + "\n")
+
+
+@flow(name="compare")
+def compare(grid_name: str, jobs: int = 1, root: Path = Path()) -> list[Row]:
+    """Run a grid and leave its table and plot in ``comparisons/<grid>``.
+
+    Args:
+        grid_name: a file of ``presets/compare``.
+        jobs: runs at a time, each with its share of the cores.
+        root: the repository.
+
+    Returns:
+        A row for each run, in the grid's order: setting, seed, value, the columns of ``also``,
+        minutes.
+
+    Raises:
+        InputError: the grid breaks a rule, or there is no such grid.
+        RunFailed: some runs failed; the others are finished, and in the table.
+    """
+    root = root.resolve()
+    grid = read_grid(grid_name, root)
+    order = cells(grid, root)
+    check_params(order, root)
+    commit = _git(root, "rev-parse", "HEAD")
+    if changed := _git(root, "status", "--porcelain", "--untracked-files=no"):
+        get_run_logger().warning(
+            "not committed, so not part of what is compared:\n%s", "\n".join(changed.splitlines())
+        )
+    finished = Finished(root / WORK / f"{grid_name}.ndjson", commit)
+    spaces = Workspaces(root, jobs, commit)
+    with only_run(root / WORK):
+        return _run(grid_name, grid, order, finished, spaces, jobs)
+
+
+def _run(
+    grid_name: str,
+    grid: Grid,
+    order: list[Cell],
+    finished: Finished,
+    spaces: Workspaces,
+    jobs: int,
+) -> list[Row]:
+    """Submit the runs that are missing, and write what is known after each."""
+    log = get_run_logger()
+    rows: list[Row | None] = [finished.get(cell, grid) for cell in order]
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    todo = [position for position, row in enumerate(rows) if row is None]
+    count = len(todo)
+    log.info("%s: %d runs, %d finished before", grid_name, len(order), len(order) - count)
+    started, failed = time.monotonic(), []
+    earlier = waits(order)
+    running: dict[PrefectFuture[Row], int] = {}
+    while todo or running:
+        open_ones = {*todo, *running.values()}
+        ready = [position for position in todo if not earlier[position] & open_ones]
+        for position in ready[: jobs - len(running)]:
+            todo.remove(position)
+            cell = order[position]
+            future = run_cell.submit(cell.name, cell, grid, spaces, threads)
+            running[future] = position
+        future = next(as_completed(list(running)))
+        position = running.pop(future)
+        try:
+            rows[position] = row = future.result()
+        except Exception as error:  # of a stage, of Prefect: the other runs go on all the same
+            failed.append(f"{order[position].name}: {error}")
+            log.error("%s", failed[-1])
+            continue
+        finished.add(order[position], grid, row)
+        write(grid, in_order(grid, rows), spaces.root / RESULTS / grid_name)
+        open_count = len(todo) + len(running)
+        each = (time.monotonic() - started) / (count - open_count)
+        log.info(
+            "%s: %s; %d of %d runs, about %.0f min left",
+            order[position].name,
+            row["value"],
+            len(order) - open_count,
+            len(order),
+            each * open_count / 60,
+        )
+    known = in_order(grid, rows)
+    write(grid, known, spaces.root / RESULTS / grid_name)
+    key = f"compare-{grid_name}".replace("_", "-")
+    create_markdown_artifact(markdown(grid, known), key, grid.title)
+    if failed:
+        raise RunFailed("\n".join(failed))
+    return known
+
+
+def in_order(grid: Grid, rows: list[Row | None]) -> list[Row]:
+    """The rows that are there, setting by setting, seed by seed."""
+    names = list(grid.settings)
+    known = [row for row in rows if row is not None]
+    return sorted(
+        known, key=lambda row: (names.index(row["setting"]), grid.seeds.index(row["seed"]))
+    )
+
+
+def check_params(order: list[Cell], root: Path) -> None:
+    """Check the parameters of every run, before the first one starts.
+
+    Raises:
+        InputError: one breaks a rule; the message names the setting.
+    """
+    path = root / WORK / "params.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for cell in order:
+        path.write_text(yaml.safe_dump(cell.params, allow_unicode=True), encoding="utf-8")
+        try:
+            load_params(path, lists=root)
+        except InputError as error:
+            told = str(error).replace(str(path), "params.yaml")
+            raise InputError(f"{cell.name}: {told}") from None
+        finally:
+            path.unlink()
+
+
+def _git(folder: Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def _dvc(folder: Path, *words: str) -> None:
+    command = [sys.executable, "-m", "dvc", "--cd", str(folder), *words]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def list_grids(root: Path = Path()) -> None:
+    """Print what there is to compare."""
+    table = Table("grid", "runs", "what is asked")
+    for name in grid_names(root):
+        grid = read_grid(name, root)
+        table.add_row(name, str(len(grid.settings) * len(grid.seeds)), grid.title)
+    Console().print(table)
+
+
+def main(
+    *grids: Annotated[str, Parameter(help="files of presets/compare; none: list them")],
+    jobs: Annotated[int, Parameter(help="runs at a time, which share the cores")] = 1,
+    keep: Annotated[bool, Parameter(help="keep the clones for the next grid")] = True,
+) -> None:
+    """Compare settings: run each with each seed, and show means, deviations and gains."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda got, _frame: sys.exit(128 + got))  # an orderly end for all
+    if not grids:
+        list_grids()
+        return
+    held = True
+    for name in grids:
+        rows = compare(name, jobs)
+        grid = read_grid(name)
+        _show(name, grid, rows)
+        held &= all(verdict.holds for verdict in judge(grid, rows))
+    if not keep:
+        for folder in WORK.glob("workspace-*"):
+            shutil.rmtree(folder)
+    if not held:
+        raise SystemExit(1)
+
+
+def _show(name: str, grid: Grid, rows: list[Row]) -> None:
+    console = Console()
+    for title, lines in (
+        (f"{name}: {grid.title}", summarise(grid, rows)),
+        ("claims", [vars(verdict) for verdict in judge(grid, rows)]),
+    ):
+        if lines:
+            table = Table(*lines[0], title=title, title_justify="left")
+            for line in lines:
+                table.add_row(*map(str, line.values()))
+            console.print(table)
+    console.print(f"Table, plot and runs: {(RESULTS / name).resolve()}", soft_wrap=True)
+
+
+app = cyclopts.App(name="python -m flows.compare", help=main.__doc__)
+app.default(main)
+
+if __name__ == "__main__":
+    try:
+        run_tool(app)
+    except KeyboardInterrupt:
+        print("Stopped. Finished runs are kept; the same command goes on.", file=sys.stderr)
+        raise SystemExit(130) from None
+    except RunFailed as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(1) from None

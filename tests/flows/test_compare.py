@@ -1,0 +1,176 @@
+"""The flow ``compare`` on a toy pipeline, real DVC and real Prefect."""
+
+import json
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from flows.compare import RunFailed, compare, link_inputs, main, read_metric
+from tasks.params import InputError
+
+ROOT = Path(__file__).parents[2]
+
+PIPELINE = """
+stages:
+  sample_images:
+    cmd: python run.py sample_images
+    deps: [run.py]
+    params: [expand_prompts.seed, sample_images]
+    outs: [data/samples]
+  train_segmenter:
+    cmd: python run.py train_segmenter
+    deps: [run.py, data/samples]
+    params: [train_segmenter]
+    outs: [models/segmenter]
+  evaluate_segmenter:
+    cmd: python run.py evaluate_segmenter
+    deps: [run.py, models/segmenter]
+    metrics:
+      - metrics/evaluation.json:
+          cache: false
+"""
+RUN = """
+import json, os, pathlib, sys, yaml
+stage = sys.argv[1]
+params = yaml.safe_load(open("params.yaml"))
+with open({log!r}, "a") as log:
+    log.write(stage + "\\n")
+train = params["train_segmenter"]
+if stage == "sample_images":
+    pathlib.Path("data/samples").mkdir(parents=True)
+    pathlib.Path("data/samples/x").write_text(str(params["expand_prompts"]["seed"]))
+elif stage == "train_segmenter":
+    if train["iterations"] == 666:
+        sys.exit("the network burst")
+    seed = int(pathlib.Path("data/samples/x").read_text())
+    pathlib.Path("models/segmenter").mkdir(parents=True)
+    pathlib.Path("models/segmenter/x").write_text(str(train["iterations"] / 1000 + seed / 10))
+else:
+    value = float(pathlib.Path("models/segmenter/x").read_text())
+    pathlib.Path("metrics").mkdir(exist_ok=True)
+    json.dump({{"miou": value, "none": None}}, open("metrics/evaluation.json", "w"))
+"""
+GRID = """
+title: Longer is better
+seeds: [0, 1]
+also: {none: evaluation.none}
+settings:
+  short: {train_segmenter: {iterations: 250}}
+  long: {train_segmenter: {iterations: 500}}
+claims:
+  - {setting: long, above: short, by: 0.2}
+"""
+
+
+@pytest.fixture
+def house(toy: Path, prefect_server: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The toy repository with a pipeline that takes parameters, and a grid."""
+    (toy / "dvc.yaml").write_text(PIPELINE)
+    (toy / "run.py").write_text(RUN.format(log=str(toy / "stages.log")))
+    (toy / ".gitignore").write_text("/data\n/models\n/metrics\n/.maskloom\n/comparisons\n/*.log\n")
+    (toy / "presets/compare").mkdir(parents=True)
+    preset = (ROOT / "presets/storybook.yaml").read_bytes()
+    (toy / "presets/storybook.yaml").write_bytes(preset)
+    (toy / "params.yaml").write_bytes(preset)
+    (toy / "presets/compare/length.yaml").write_text(GRID)
+    commit(toy)
+    monkeypatch.chdir(toy)
+    return toy
+
+
+def commit(folder: Path) -> None:
+    author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["add", "."], [*author, "commit", "-qm", "more"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+
+
+def ran(house: Path) -> Counter[str]:
+    """How often each stage has run since the last call."""
+    log = house / "stages.log"
+    found = Counter(log.read_text().split()) if log.exists() else Counter()
+    log.unlink(missing_ok=True)
+    return found
+
+
+def test_a_grid_runs_each_stage_once_and_goes_on_where_it_was(house: Path) -> None:
+    rows = compare("length", jobs=2)
+    assert [(row["setting"], row["seed"], row["value"]) for row in rows] == [
+        ("short", 0, 0.25), ("short", 1, 0.35), ("long", 0, 0.5), ("long", 1, 0.6),
+    ]  # fmt: skip
+    assert all(row["none"] is None for row in rows)
+    assert ran(house) == {"sample_images": 2, "train_segmenter": 4, "evaluate_segmenter": 4}
+    result = json.loads((house / "comparisons/length/result.json").read_text())
+    assert result["claims"] == [
+        {"name": "long above short", "value": 0.25, "bound": 0.2, "holds": True}
+    ]
+    assert result["table"][1]["gain"] == 0.25
+    assert "| long | 0.55 |" in (house / "comparisons/length/table.md").read_text()
+
+    assert compare("length", jobs=2) == rows
+    assert ran(house) == {}
+
+    # A setting more, and a commit that changes no stage: only what is new is computed.
+    grid = yaml.safe_load(GRID)
+    grid["settings"]["longer"] = {"train_segmenter": {"iterations": 750}}
+    (house / "presets/compare/length.yaml").write_text(yaml.safe_dump(grid, sort_keys=False))
+    (house / "README.md").write_text("more to read")
+    commit(house)
+    assert [row["value"] for row in compare("length")][4:] == [0.75, 0.85]
+    assert ran(house) == {"train_segmenter": 2, "evaluate_segmenter": 2}
+    # The user's own tree is as it was.
+    assert not (house / "data").exists() and not (house / "dvc.lock").exists()
+
+
+def test_a_failed_run_leaves_the_others(house: Path) -> None:
+    path = house / "presets/compare/length.yaml"
+    path.write_text(GRID.replace("iterations: 500", "iterations: 666"))
+    with pytest.raises(RunFailed, match="long, seed 0: exit status 1\nthe network burst"):
+        compare("length")
+    table = (house / "comparisons/length/table.md").read_text()
+    assert "| short | 0.3 |" in table and "| long above short | nan | 0.2 | NO |" in table
+    assert ran(house) == {"sample_images": 2, "train_segmenter": 4, "evaluate_segmenter": 2}
+
+
+def test_a_wrong_value_is_told_before_anything_runs(house: Path) -> None:
+    path = house / "presets/compare/length.yaml"
+    path.write_text(GRID.replace("iterations: 500", "iterations: -1"))
+    with pytest.raises(InputError, match=r"^long, seed 0: params.yaml:.*\n?.*iterations"):
+        compare("length")
+    assert ran(house) == {}
+
+
+def test_the_command_ends_with_1_where_a_claim_does_not_hold(
+    house: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (house / "presets/compare/length.yaml").write_text(GRID.replace("by: 0.2", "by: 0.3"))
+    with pytest.raises(SystemExit) as end:
+        main("length", keep=False)
+    assert end.value.code == 1
+    assert "long above short" in capsys.readouterr().out
+    assert not list((house / ".maskloom/compare").glob("workspace-*"))
+    main()
+    assert "Longer is better" in capsys.readouterr().out
+
+
+def test_inputs_that_git_does_not_hold_are_reachable_in_a_clone(tmp_path: Path) -> None:
+    root, clone = tmp_path / "root", tmp_path / "root/.maskloom/compare/workspace-0"
+    (root / "models/own").mkdir(parents=True)
+    clone.mkdir(parents=True)
+    (clone / "kept").mkdir()
+    (root / "kept").mkdir()
+    params = {"a": {"model": "models/own"}, "b": ["kept", "none", "", "no/where"]}
+    link_inputs(params, root, clone)
+    assert (clone / "models/own").resolve() == root / "models/own"
+    assert not (clone / "kept").is_symlink() and not (clone / "no").exists()
+
+
+def test_a_number_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics/evaluation.json").write_text('{"per_class": {"car": 0.5}}')
+    assert read_metric(tmp_path, "evaluation.per_class.car") == 0.5
+    for key in ("evaluation.per_class.cat", "evaluation.miou", "other.miou"):
+        with pytest.raises(InputError, match=key):
+            read_metric(tmp_path, key)
