@@ -18,9 +18,13 @@ from typing import Any
 
 from benchmarks.demo import QUICK, change_params
 from benchmarks.record import Row
+from tasks.params import load_params
 
 ROOT = Path(__file__).parents[1]
 STORE = ROOT / ".maskloom/benchmarks"
+
+QUICK_LORA = {"steps": 4, "eval_interval": 2, "batch_size": 4, "max_images": 12}
+"""An adaptation with which every stage works, and nothing is learnt."""
 
 Changes = dict[str, dict[str, Any]]
 """Section -> key -> value."""
@@ -38,6 +42,14 @@ def with_quick(changes: Changes, quick: bool) -> Changes:
     for name, keys in changes.items():
         merged.setdefault(name, {}).update(keys)
     return merged
+
+
+def preset_for_anywhere(name: str) -> Changes:
+    """A preset whose model and config are found from any root that stages run in."""
+    params = load_params(ROOT / f"presets/{name}.yaml").model_dump()
+    for section, key in (("sample_images", "model"), ("train_segmenter", "config")):
+        params[section][key] = str(ROOT / params[section][key])
+    return params
 
 
 def run_pipeline(
@@ -61,6 +73,12 @@ def run_pipeline(
         folder = kept or Path(temporary) / "maskloom"
         if not folder.exists():
             subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
+        # What a run before has made by the same code from the same inputs is fetched from there.
+        cache = ["config", "--quiet", "--local", "cache.dir", str((ROOT / ".dvc/cache").resolve())]
+        subprocess.run([sys.executable, "-m", "dvc", "--cd", str(folder), *cache], check=True)
+        subprocess.run(
+            ["git", "checkout", "--quiet", "--detach", committed()], cwd=folder, check=True
+        )
         subprocess.run(["git", "checkout", "--quiet", "params.yaml"], cwd=folder, check=True)
         if preset is not None:
             text = (folder / f"presets/{preset}.yaml").read_text(encoding="utf-8")

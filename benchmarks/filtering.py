@@ -7,16 +7,14 @@
    are those of the mask before, and find nothing.
 2. A hundred thousand rows of scores are decided upon, files read and written.
 3. Images at 512x512 are hashed and scored on one core, without decoding.
-4. Storybook's mIoU without filtering, with the preset's, and with cross-validation beside it, three
-   seeds. A finished cell is kept by the commit.
 
+What filtering gains in mIoU is a grid of its own: ``python -m benchmarks.comparisons filtering``.
 The first needs a finished run, `make demo`; its light trainings are kept under ``.maskloom``.
 """
 
 import statistics
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +24,7 @@ import numpy as np
 from cyclopts import Parameter
 from pyarrow import parquet
 
-from benchmarks.cells import Changes, committed, run_cells, run_pipeline, with_quick
+from benchmarks.cells import committed
 from benchmarks.made_scores import write_manifests
 from benchmarks.record import RESULTS, Bar, Row, finish, what_ran
 from benchmarks.rule_choice import Found, as_threshold, best_bound, choose_together, compare, worst
@@ -47,19 +45,7 @@ RULES = (*CLASS_RULES, "min_quality")
 """Those that are tried; images are not spoiled."""
 ROWS, CLASSES = 100_000, 20
 SIDE, PICTURES = 512, 40
-SEEDS = (0, 1, 2)
-IMAGES_PER_CLASS, ITERATIONS = 75, 1000
 OFF: dict[str, Any] = dict.fromkeys((*IMAGE_RULES, *CLASS_RULES, *WHOLE_RULES))
-FILTERS: dict[str, Changes] = {
-    "no filtering": {"filter_masks": OFF},
-    "the preset's": {},
-    "and cross-validation": {
-        "score_masks": {
-            "cross_validation": {"folds": 3, "iterations": 300, "temperature": 0.3, "seed": 0}
-        },
-        "filter_masks": {"min_quality": {"quantile": 0.1}},
-    },
-}
 
 
 def with_filter(params: Params, **changes: Any) -> Params:
@@ -131,7 +117,7 @@ def find_spoiled(run: Path, params: Params, validation: dict[str, Any]) -> tuple
     return rows, found
 
 
-def _row(what: str, setting: str, found: Found | None = None, miou: float | str = "") -> Row:
+def _row(what: str, setting: str, found: Found | None = None) -> Row:
     """A row of the table."""
     numbers = ("", "") if found is None else (round(found.precision, 3), round(found.recall, 3))
     return {
@@ -139,7 +125,6 @@ def _row(what: str, setting: str, found: Found | None = None, miou: float | str 
         "setting": setting,
         "precision": numbers[0],
         "recall": numbers[1],
-        "mIoU": miou,
     }
 
 
@@ -198,54 +183,12 @@ def seconds_to_index(count: int) -> float:
     return time.perf_counter() - started
 
 
-def cell_changes(name: str, seed: int, quick: bool) -> Changes:
-    """The parameters of a cell; no reference is trained, since none is compared with."""
-    size: Changes = {
-        "expand_prompts": {"images_per_class": IMAGES_PER_CLASS},
-        "train_segmenter": {"iterations": ITERATIONS},
-    }
-    changes = with_quick({} if quick else size, quick)
-    for section, keys in FILTERS[name].items():
-        changes.setdefault(section, {}).update(keys)
-    changes["expand_prompts"] |= {"seed": seed}
-    changes["train_segmenter"] |= {"seed": seed}
-    return changes | {"train_reference": {"labelled_set": "none"}}
-
-
-def run_cell(name: str, seed: int, quick: bool) -> Row:
-    """Run the pipeline up to the evaluation."""
-    found = run_pipeline(cell_changes(name, seed, quick), "evaluate_segmenter", "storybook")
-    return {
-        "filter": name,
-        "kept": f"{found['filter']['kept']} of {found['filter']['samples']}",
-        "mIoU": found["evaluation"]["miou"],
-    }
-
-
-def mious(quick: bool) -> list[Row]:
-    """A row for each way of filtering: the mean over the seeds."""
-    seeds = SEEDS[:1] if quick else SEEDS
-    names = list(FILTERS)[:2] if quick else list(FILTERS)
-    cells = {
-        f"{name}, {seed}": partial(run_cell, name, seed, quick) for seed in seeds for name in names
-    }
-    found = run_cells("filtering", cells, quick=quick)
-    rows = []
-    for name in names:
-        mine = [row for row in found if row["filter"] == name]
-        mean = statistics.mean(float(row["mIoU"]) for row in mine)
-        told = "; ".join(f"kept {row['kept']}: {float(row['mIoU']):.3f}" for row in mine)
-        rows.append(_row(f"training, {name}", told, miou=round(mean, 4)))
-    return rows
-
-
 def main(
     *,
     run: Annotated[Path, Parameter(help="the folder of a finished storybook run")] = ROOT,
-    train: Annotated[bool, Parameter(help="the trainings too: mIoU with and without")] = True,
     quick: Annotated[bool, Parameter(help="few rows and iterations; writes no result")] = False,
 ) -> None:
-    """Find spoiled masks, time the scoring and the deciding, and train with and without."""
+    """Find spoiled masks, and time the scoring and the deciding."""
     validation = {"folds": 2, "iterations": 2} if quick else VALIDATION
     rounds = 1 if quick else 5
     rows, found = find_spoiled(run, load_params(run / "params.yaml"), validation)
@@ -253,8 +196,6 @@ def main(
     scored = images_per_second(4 if quick else PICTURES, SIDE, rounds)
     indexed = seconds_to_index(ROWS // 100 if quick else ROWS)
     rows.append(_row(f"near duplicates of {ROWS:,} hashes", f"{indexed:.2f} s, up to 6 bits"))
-    if train:
-        rows += mious(quick)
     bars = [
         Bar.at_least("spoiled masks found", round(found.recall, 3), 0 if quick else 0.8),
         Bar.at_least("of the rejected, spoiled", round(found.precision, 3), 0 if quick else 0.8),
@@ -263,7 +204,7 @@ def main(
     ]
     ran = what_ran(
         commit=committed()[:12],
-        seeds=f"spoiling {SPOIL_SEED}, halves {HALVES_SEED}, trainings {SEEDS}",
+        seeds=f"spoiling {SPOIL_SEED}, halves {HALVES_SEED}",
         rounds=rounds,
         spoiled=f"{SPOILED:.0%} of the masks with mean IoU {AGREEMENT} or more",
         cross_validation=f"{validation['folds']} folds of {validation['iterations']} iterations",

@@ -13,8 +13,8 @@ import cyclopts
 import torch
 from cyclopts import Parameter
 
+from benchmarks.cells import QUICK_LORA, preset_for_anywhere
 from benchmarks.demo import QUICK
-from benchmarks.lora import QUICK_LORA, preset_for_anywhere
 from benchmarks.record import RESULTS, Bar, Row, finish, what_ran
 from tasks import adapt_lora, preflight, records
 from tasks.adapters import ADAPTER_FILE

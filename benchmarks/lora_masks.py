@@ -15,8 +15,8 @@ import cyclopts
 import numpy as np
 from cyclopts import Parameter
 
+from benchmarks.cells import QUICK_LORA, preset_for_anywhere
 from benchmarks.demo import QUICK
-from benchmarks.lora import QUICK_LORA, preset_for_anywhere
 from benchmarks.mask_quality import Refinable, fill_ignored, sample
 from benchmarks.record import RESULTS, Bar, Row, finish, what_ran
 from storybook.base_model.corpus import to_tensor

@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from benchmarks import filtering
-from benchmarks.filtering import FILTERS, cell_changes, find_spoiled, mious, only
+from benchmarks.filtering import find_spoiled, only
 from benchmarks.made_scores import write_manifests
 from benchmarks.rule_choice import Found, as_threshold, best_bound, choose_together, compare, worst
 from benchmarks.spoiled_masks import KINDS, other_classes, shift, spoil, write_spoiled
@@ -171,33 +171,6 @@ def test_made_scores_are_a_whole_set_of_manifests(tmp_path: Path) -> None:
     assert table["duplicate_distance"].null_count == 300 - len(copies)
 
 
-@pytest.mark.parametrize("quick", [False, True])
-def test_cells_differ_in_their_filter_alone(quick: bool) -> None:
-    none, preset, validated = (cell_changes(name, 2, quick) for name in FILTERS)
-    assert none["filter_masks"]["min_area"] is None
-    assert validated["score_masks"]["cross_validation"]["folds"] == 3
-    for changes in (none, preset, validated):
-        assert changes.pop("expand_prompts")["seed"] == 2
-        assert changes.pop("train_segmenter")["seed"] == 2
-        changes.pop("filter_masks", None)
-        changes.pop("score_masks", None)
-    assert none == preset == validated
-    assert FILTERS["the preset's"] == {}
-
-
-def test_the_table_has_the_mean_over_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    def cells(*_: object, **__: object) -> list[Row]:
-        reached = dict(zip(FILTERS, (0.5, 0.6, 0.7), strict=True))
-        return [
-            {"filter": name, "kept": "9 of 10", "mIoU": miou + seed / 100}
-            for seed in range(3)
-            for name, miou in reached.items()
-        ]
-
-    monkeypatch.setattr(filtering, "run_cells", cells)
-    assert [row["mIoU"] for row in mious(quick=False)] == [0.51, 0.61, 0.71]
-
-
 def test_without_a_run_it_says_what_to_do(tmp_path: Path) -> None:
     params = load_params(ROOT / "presets/storybook.yaml")
     with pytest.raises(SystemExit, match=r"data/samples is not there: .*`make demo`"):
@@ -221,7 +194,7 @@ def test_quick_finds_times_and_writes_nothing(
     monkeypatch.setattr(filtering, "SPOILED", 0.3)
     monkeypatch.setattr(filtering, "RESULTS", tmp_path / "results")
     try:
-        filtering.main(run=pages, train=False, quick=True)
+        filtering.main(run=pages, quick=True)
     except SystemExit as ended:  # a busy machine need not keep the bars
         assert ended.code == 1
     assert asked == [COUNT - 1]  # the rejected one is left out

@@ -1,0 +1,56 @@
+"""The grids of ``presets/compare`` as measurements: their tables and claims, with the machine.
+
+A thin way from `flows.compare` to ``results/``; a claim of the grid is a bar. Runs that are
+finished at this commit are not run again.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import cyclopts
+from cyclopts import Parameter
+
+from benchmarks.cells import committed
+from benchmarks.record import RESULTS, Bar, finish, what_ran
+from flows.compare import compare
+from flows.comparison import judge, summarise
+from flows.grids import grid_names, read_grid
+
+ROOT = Path(__file__).parents[1]
+
+
+def measure(name: str, jobs: int, root: Path = ROOT, folder: Path = RESULTS) -> None:
+    """Run a grid and write its result, ``compare_<grid>``.
+
+    Raises:
+        SystemExit: with status 1 when a claim does not hold.
+    """
+    rows = compare(name, jobs, root)
+    grid = read_grid(name, root)
+    ran = what_ran(
+        asked=grid.title,
+        commit=committed()[:12],
+        seeds=", ".join(map(str, grid.seeds)),
+        minutes=f"{sum(row['minutes'] for row in rows):.0f}, what runs share counted once",
+    )
+    bars = [Bar(**vars(verdict)) for verdict in judge(grid, rows)]
+    finish(f"compare_{name}", ran, summarise(grid, rows), bars, folder)
+
+
+def main(
+    *grids: Annotated[str, Parameter(help="files of presets/compare; none: all but quick")],
+    jobs: Annotated[int, Parameter(help="runs at a time, which share the cores")] = 2,
+) -> None:
+    """Run grids, and record their tables and claims."""
+    missed = []
+    for name in grids or [name for name in grid_names(ROOT) if name != "quick"]:
+        try:
+            measure(name, jobs)
+        except SystemExit:
+            missed.append(name)
+    if missed:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)
