@@ -11,6 +11,7 @@ import cyclopts
 
 from benchmarks.record import RESULTS, cell
 from flows.grids import grid_names
+from tasks.presets import preset_path
 
 ROOT = Path(__file__).parents[1]
 HEAD = """# Measurements
@@ -66,38 +67,66 @@ def build(folder: Path = RESULTS) -> str:
     return "\n".join([HEAD, *(section(name, result) for name, result in results.items())])
 
 
-def headline(evaluation: dict[str, Any], results: dict[str, Result], grids: list[str]) -> str:
+def headline(
+    evaluation: dict[str, Any],
+    quality: dict[str, Any],
+    results: dict[str, Result],
+    grids: list[str],
+) -> str:
     """The results that README.md shows: the demo, the paper's story, and the bars that are missed.
 
     Args:
         evaluation: ``metrics/evaluation.json`` of the demo.
+        quality: ``quality.json`` of the base model.
         results: by name, see `read_results`.
         grids: what there is to compare.
     """
-    measured = {name: results.get(f"compare_{name}") for name in grids}
     parts = [
         f"`make demo`, IoU on {evaluation['images']} labelled images that no network saw "
         "(`metrics/evaluation.json`):",
         _table_of_classes(evaluation),
-        f"That is {evaluation['ratio']:.2f} of the reference.",
+        f"The mIoU is {evaluation['ratio']:.2f} of the reference's. {_demo(results['demo'])} "
+        f"Of the base model's images for {quality['prompts']} prompts, "
+        f"{quality['prompted_class_largest']:.0%} show the prompted class as the largest thing, as "
+        "a segmenter trained on drawn images sees them; the word's attention overlaps with what it "
+        f"sees by a mean IoU of {quality['map_iou']:.2f}, before any refinement "
+        "(`python -m storybook.base_model.quality`).",
     ]
-    for name in STORIES:
-        if result := measured.get(name):
-            ran = result["ran"]
-            told = f"{ran['asked']} (`python -m benchmarks.comparisons {name}`, {ran['date']}):"
-            wanted = ("setting", "mean", "deviation", "gain")
-            rows = [{key: row[key] for key in wanted} for row in result["rows"]]
-            parts += [told, markdown_table(rows)]
+    measured = {name: results.get(f"compare_{name}") for name in grids}
+    stories = [
+        {"grid": name, **{key: row[key] for key in ("setting", "mean", "deviation", "gain")}}
+        for name in STORIES
+        for row in (measured.get(name) or {"rows": []})["rows"]
+    ]
+    if stories:
+        told = "mIoU over several seeds, in whole runs (`python -m benchmarks.comparisons`):"
+        parts += [told, markdown_table(stories)]
     if missing := [name for name, result in measured.items() if not result]:
         parts.append(f"Grids of `make compare` that are not measured yet: {', '.join(missing)}.")
     bars = [{"benchmark": name, **bar} for name in results for bar in results[name]["bars"]]
-    missed = [bar for bar in bars if not bar["holds"]]
-    told = f"{len(missed)} are missed:" if missed else "none is missed."
+    missed = [
+        f"`{bar['benchmark']}`, {bar['name']}: {cell(bar['value'])} (bound {cell(bar['bound'])})"
+        for bar in bars
+        if not bar["holds"]
+    ]
+    told = f"{len(missed)} are missed: {'; '.join(missed)}." if missed else "none is missed."
     parts.append(f"Of {len(bars)} bars in [benchmarks/README.md](benchmarks/README.md), {told}")
-    if missed:
-        shown = ("benchmark", "name", "value", "bound")
-        parts.append(markdown_table([{key: bar[key] for key in shown} for bar in missed]))
     return "\n\n".join(parts) + "\n"
+
+
+def _demo(result: Result) -> str:
+    """Time and memory of `benchmarks.demo`, in a sentence."""
+    values = {bar["name"]: bar["value"] for bar in result["bars"]}
+    minutes, memory = values["make demo, minutes"], values["peak memory, GiB"]
+    return (
+        f"The demo took {minutes:.1f} minutes and {memory:.1f} GiB "
+        f"(`{result['ran']['command']}`, {result['ran']['date']})."
+    )
+
+
+def compared(root: Path) -> list[str]:
+    """The grids whose results are recorded: all but the one that is for a try."""
+    return [name for name in grid_names(root) if name != "quick"]
 
 
 def _table_of_classes(evaluation: dict[str, Any]) -> str:
@@ -126,10 +155,17 @@ def with_results(readme: str, told: str) -> str:
 
 
 def main() -> None:
-    """Write benchmarks/README.md and the results in README.md."""
+    """Write benchmarks/README.md and the results in README.md.
+
+    Raises:
+        SystemExit: the last run was not the demo, so README.md stays as it is.
+    """
     (Path(__file__).parent / "README.md").write_text(build(), encoding="utf-8")
+    if (ROOT / "params.yaml").read_bytes() != preset_path("storybook", ROOT).read_bytes():
+        raise SystemExit("README.md shows the demo: choose the preset storybook, run `make demo`")
     evaluation = json.loads((ROOT / "metrics/evaluation.json").read_text(encoding="utf-8"))
-    told = headline(evaluation, read_results(), grid_names(ROOT))
+    quality = json.loads((ROOT / "models/storybook-sd/quality.json").read_text(encoding="utf-8"))
+    told = headline(evaluation, quality, read_results(), compared(ROOT))
     page = ROOT / "README.md"
     page.write_text(with_results(page.read_text(encoding="utf-8"), told), encoding="utf-8")
 
