@@ -22,7 +22,7 @@ that the measurement must keep: the command ends with status 1 when one does not
 BEGIN, END = "<!-- python -m benchmarks.readme writes this -->\n", "<!-- up to here -->\n"
 """Around the results in README.md."""
 STORIES = ("ladder", "street", "baselines")
-"""The grids whose table stands in README.md."""
+"""The grids whose means stand in README.md."""
 
 Result = dict[str, Any]
 
@@ -94,13 +94,14 @@ def headline(
     ]
     measured = {name: results.get(f"compare_{name}") for name in grids}
     stories = [
-        {"grid": name, **{key: row[key] for key in ("setting", "mean", "deviation", "gain")}}
+        f"* {name}: "
+        + "; ".join(f"{r['setting']} {r['mean']:.3f} ± {r['deviation']:.3f}" for r in found["rows"])
         for name in STORIES
-        for row in (measured.get(name) or {"rows": []})["rows"]
+        if (found := measured.get(name))
     ]
     if stories:
-        told = "mIoU over several seeds, in whole runs (`python -m benchmarks.comparisons`):"
-        parts += [told, markdown_table(stories)]
+        told = "mIoU in whole runs, mean and deviation of several seeds (`make compare`):"
+        parts += [told, "\n".join(stories)]
     if missing := [name for name, result in measured.items() if not result]:
         parts.append(f"Grids of `make compare` that are not measured yet: {', '.join(missing)}.")
     bars = [{"benchmark": name, **bar} for name in results for bar in results[name]["bars"]]
@@ -109,8 +110,9 @@ def headline(
         for bar in bars
         if not bar["holds"]
     ]
-    told = f"{len(missed)} are missed: {'; '.join(missed)}." if missed else "none is missed."
-    parts.append(f"Of {len(bars)} bars in [benchmarks/README.md](benchmarks/README.md), {told}")
+    told = f" Missed: {'; '.join(missed)}." if missed else ""
+    held = f"{len(bars) - len(missed)} of {len(bars)} bars"
+    parts.append(f"{held} in [benchmarks/README.md](benchmarks/README.md) hold.{told}")
     return "\n\n".join(parts) + "\n"
 
 
