@@ -31,8 +31,10 @@ MAX_BYTES = 150_000
 """Of a picture: the repository keeps every version of it."""
 QUALITIES = (90, 85, 80, 70)
 COLUMNS = ("prompt", "image", "attention", "mask", "reliability", "network's answer")
-SEEN = "[...document.images].filter((one) => one.getBoundingClientRect().top < innerHeight)"
-PICTURED = f"document.images.length && {SEEN}.every((one) => one.complete)"
+SEEN = ".filter((one) => one.getBoundingClientRect().top < innerHeight)"
+PICTURED = f"document.images.length && [...document.images]{SEEN}.every((one) => one.complete)"
+FILLED = f"[...document.querySelectorAll('.shot')]{SEEN}.every((one) => one.hasChildNodes())"
+"""What is true of a page when all that is seen has its pictures, and of the gallery's cards."""
 
 Row = dict[str, Any]
 
@@ -209,7 +211,7 @@ def main(*, out: Annotated[Path, Parameter(help="the folder to write them to")] 
         shoot(browser, out / "report.jpg")
         browser.open(f"{report}/gallery.html")
         browser.wait("document.querySelector('#loading')?.hidden")
-        browser.wait(PICTURED)
+        browser.wait(f"{FILLED} && {PICTURED}")
         shoot(browser, out / "gallery.jpg")
         browser.open(f"{report}/gallery.html#sample={_sample_id(chosen[0])}")
         browser.wait("document.querySelector('#sample .stage img')?.complete")
