@@ -12,9 +12,7 @@ from mmseg.datasets.transforms import PackSegInputs
 from mmseg.registry import TRANSFORMS
 
 from mmseg_configs.reliability.faults import SampleError, sample_name
-from tasks.label_maps import decode, ignore_value
-
-IGNORE_16_BIT = ignore_value(np.uint16)
+from tasks.label_maps import IGNORE_16_BIT, decode, ignore_value
 
 
 @TRANSFORMS.register_module()
