@@ -154,6 +154,13 @@ def test_json_is_readable_and_comes_back(tmp_path: Path) -> None:
     assert read_json(tmp_path / "new/value.json") == value
 
 
+def test_json_takes_a_name_and_leaves_what_was_linked_there_as_it_was(tmp_path: Path) -> None:
+    write_json(tmp_path / "kept.json", 1)
+    (tmp_path / "linked.json").hardlink_to(tmp_path / "kept.json")
+    write_json(tmp_path / "linked.json", 2)
+    assert (read_json(tmp_path / "kept.json"), read_json(tmp_path / "linked.json")) == (1, 2)
+
+
 def test_file_names_keep_names_apart_and_stay_in_their_folder() -> None:
     assert slug("car") == "car"
     assert slug("Traffic Light") != slug("traffic/light")
