@@ -59,7 +59,7 @@ def coarsen(label: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.nda
         )
         coarse = cv2.resize(moved, cells, interpolation=cv2.INTER_AREA)
         shares.append(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR))
-    return values[np.argmax(shares, axis=0)].astype(np.uint8)
+    return np.asarray(values[np.argmax(shares, axis=0)], np.uint8)
 
 
 def swap_regions(

@@ -111,13 +111,16 @@ def latest_checkpoint(folder: Path) -> Path | None:
 class _DeviceRunner(Runner):
     """A `Runner` on the device that the config names; MMEngine would take any GPU it finds."""
 
-    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Move the model; channels last is the layout in which convolutions run fastest."""
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
         model = model.to(self.cfg.device)
-        if not self.distributed:
-            return revert_sync_batchnorm(model)
-        return MMDistributedDataParallel(model, broadcast_buffers=False)
+        wrapped: nn.Module = (
+            MMDistributedDataParallel(model, broadcast_buffers=False)
+            if self.distributed
+            else revert_sync_batchnorm(model)
+        )
+        return wrapped
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Write a checkpoint as a whole; MMEngine would write it in place, and leave it at that."""
