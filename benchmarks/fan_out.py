@@ -100,6 +100,7 @@ class Repetitions(logging.Handler):
         self.count = 0
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Count the message, if it tells of a repetition."""
         self.count += "is computed again" in record.getMessage()
 
 

@@ -219,7 +219,7 @@ def main(
         root = Path(temporary)
         taken = make_samples(samples, root)
         prepare: dict[str, Callable[[Path], Any]] = {
-            "shards": lambda made: (root / "data/samples").rename(made),
+            "shards": (root / "data/samples").rename,
             "loose files": lambda made: loosen(root, made),
         }
         for form in reversed(FORMS):  # the files are read from the shards

@@ -97,8 +97,10 @@ class Samples:
         return list(by_class), list(by_image)
 
     def part(self, start: int, count: int) -> list[Row]:
-        """Rows, each with its prompt's, sample's and scores' columns; of those that several tables
-        have, the dataset's. A class has what any table says of it."""
+        """Rows, each with its prompt's, sample's and scores' columns.
+
+        Of those that several tables have, the dataset's. A class has what any table says of it.
+        """
         rows: list[Row] = self.dataset.slice(start, count).to_pylist()
         for table, indices in self.others:
             found = table.take(indices.slice(start, count)).to_pylist()

@@ -73,9 +73,7 @@ def test_a_stage_is_a_module_a_section_and_a_row_of_the_readme() -> None:
     commands = {stage: entry["cmd"] for stage, entry in STAGES.items()}
     assert commands == {stage: f"python -m tasks.{stage}" for stage in STAGES}
     assert all((ROOT / module).is_file() for module in stage_modules())
-    assert [stage for stage in STAGES if stage != "preflight"] == [
-        section for section in Params.model_fields
-    ]
+    assert [stage for stage in STAGES if stage != "preflight"] == list(Params.model_fields)
     rows = re.findall(r"^\| `(\w+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert rows == list(STAGES)
 

@@ -42,11 +42,11 @@ class Params(Section):
                 f"sample_images.capture.steps: {wants} {masks.step!r}, which is not kept; "
                 f"add it to [{', '.join(map(str, capture.steps))}]"
             )
-        for side in capture.lacks_resolutions(masks.resolutions):
-            problems.append(
-                f"sample_images.capture.resolutions: {wants} side {side}, which is not kept; "
-                f"add it, or change extract_masks.{masks.method}.resolutions"
-            )
+        problems += [
+            f"sample_images.capture.resolutions: {wants} side {side}, which is not kept; "
+            f"add it, or change extract_masks.{masks.method}.resolutions"
+            for side in capture.lacks_resolutions(masks.resolutions)
+        ]
         if masks.method == "self_attention" and capture.self_attention is None:
             problems.append(
                 f"sample_images.capture.self_attention: {wants} it, and null keeps none; give "

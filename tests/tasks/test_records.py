@@ -120,7 +120,7 @@ def test_a_manifest_is_on_the_disk_before_it_has_its_name(
     fsync, replace = os.fsync, os.replace
 
     def watched_fsync(handle: int) -> None:
-        name = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        name = Path(f"/proc/self/fd/{handle}").readlink()
         whole = name.is_file() and read_rows(name) == [PROMPT]
         done.append(("flushed", "folder" if name.is_dir() else whole))
         fsync(handle)
