@@ -15,17 +15,16 @@ def git(arguments: list[str], root: Path, env: Mapping[str, str] | None = None) 
         env: variables beside those of this process.
 
     Raises:
-        subprocess.CalledProcessError: it fails.
+        subprocess.CalledProcessError: it fails; what it says is ``stderr``.
         FileNotFoundError: there is no git.
     """
-    answer = subprocess.run(
-        ["git", *arguments],
-        cwd=root,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        check=True,
-    )
-    return answer.stdout.decode("utf-8", "replace")
+    command, env = ["git", *arguments], {**os.environ, **(env or {})}
+    answer = subprocess.run(command, cwd=root, env=env, capture_output=True, check=False)
+    # Decoded here, since text=True would change the ends of lines, too.
+    said, error = (each.decode("utf-8", "replace") for each in (answer.stdout, answer.stderr))
+    if answer.returncode:
+        raise subprocess.CalledProcessError(answer.returncode, command, said, error)
+    return said
 
 
 def ask_git(arguments: list[str], root: Path) -> str | None:

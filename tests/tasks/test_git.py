@@ -23,8 +23,9 @@ def test_variables_come_beside_those_of_the_process(repository: Path) -> None:
 
 
 def test_a_failure_is_raised_or_nothing(repository: Path) -> None:
-    with pytest.raises(subprocess.CalledProcessError):
+    with pytest.raises(subprocess.CalledProcessError) as caught:
         git(["rev-parse", "--verify", "HEAD"], repository)
+    assert caught.value.stderr == "fatal: Needed a single revision\n"
     assert ask_git(["rev-parse", "--verify", "HEAD"], repository) is None
 
 
