@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tasks.extract_masks import margin_rank
 from tasks.label_maps import IGNORE
+from tasks.masks import margin_rank
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def wrong_labels(
 
     Returns:
         ``uint8 (H, W)``, a class for every pixel, and ``uint8 (H, W)``, the rank within each class
-        (`tasks.extract_masks.margin_rank`).
+        (`tasks.masks.margin_rank`).
     """
     noise = noise or Noise()
     rng = np.random.default_rng(seed)

@@ -26,6 +26,7 @@ CODE = (
     "extract_masks.py",
     "label_maps.py",
     "mask_methods.py",
+    "masks.py",
     "refine.py",
     "uncertainty.py",
 )
