@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from tasks import extract_masks, records
+from tasks import masks, records
 from tasks.captures import Captured
 from tasks.mask_methods import spread_by_self_attention, with_background
 from tasks.masks import (
@@ -203,7 +203,7 @@ def test_refinement_in_parts_is_refinement_at_once(
     chosen = section(refine="guided")
     stack = score_stack(batch, class_maps(batch, chosen), chosen)
     whole = refine(batch, stack, chosen)
-    monkeypatch.setattr(extract_masks, "GUIDED_PIXELS", 2 * 16 * 16)
+    monkeypatch.setattr(masks, "GUIDED_PIXELS", 2 * 16 * 16)
     torch.testing.assert_close(refine(batch, stack, chosen), whole)
 
 
