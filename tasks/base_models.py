@@ -57,7 +57,7 @@ class BaseModel:
         return sorted({-(-side // 2**level) for level in self.attention_levels}, reverse=True)
 
 
-def find_model(model: str, root: Path = Path(".")) -> Path:
+def find_model(model: str, root: Path = Path()) -> Path:
     """The folder of ``sample_images.model``: a path, or an id in the hub's local cache.
 
     Raises:

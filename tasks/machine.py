@@ -54,11 +54,11 @@ def machine_problems(params: Params, root: Path) -> list[str]:
 
 
 def run_bytes(params: Params) -> int:
-    """Room for the run at most: samples and masks in the work store and in DVC's cache, and the
-    networks.
+    """Room for the run at most.
 
-    Per sample: image, label map and reliability as if PNG saved nothing, the attention of two
-    phrases in float16, and the headers of four members of a tar file.
+    Samples and masks in the work store and in DVC's cache, and the networks. Per sample: image,
+    label map and reliability as if PNG saved nothing, the attention of two phrases in float16, and
+    the headers of four members of a tar file.
     """
     section, prompts = params.sample_images, params.expand_prompts
     pixels = section.height * section.width

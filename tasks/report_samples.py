@@ -53,11 +53,11 @@ class Samples:
     others: tuple[tuple[pa.Table, pa.Array], ...]
 
     def __len__(self) -> int:
-        return self.dataset.num_rows
+        return int(self.dataset.num_rows)
 
     def column(self, name: str) -> list[Any]:
         """A whole column of the dataset."""
-        return self.dataset.column(name).to_pylist()
+        return list(self.dataset.column(name).to_pylist())
 
     @property
     def prompts(self) -> int:
@@ -72,7 +72,7 @@ class Samples:
     def first_classes(self) -> list[str]:
         """The class that each sample belongs to."""
         first = pc.list_element(self.dataset.column("classes"), 0)
-        return pc.struct_field(first, "name").to_pylist()
+        return list(pc.struct_field(first, "name").to_pylist())
 
     def rules(self) -> list[str]:
         """The rules that samples broke, in the order of their names; the first one is none."""
@@ -97,9 +97,11 @@ class Samples:
         return list(by_class), list(by_image)
 
     def part(self, start: int, count: int) -> list[Row]:
-        """Rows, each with its prompt's, sample's and scores' columns; of those that several tables
-        have, the dataset's. A class has what any table says of it."""
-        rows = self.dataset.slice(start, count).to_pylist()
+        """Rows, each with its prompt's, sample's and scores' columns.
+
+        Of those that several tables have, the dataset's. A class has what any table says of it.
+        """
+        rows: list[Row] = self.dataset.slice(start, count).to_pylist()
         for table, indices in self.others:
             found = table.take(indices.slice(start, count)).to_pylist()
             for row, other in zip(rows, found, strict=True):
@@ -243,4 +245,4 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _is_known(column: pa.ChunkedArray) -> bool:
-    return column.null_count < len(column)
+    return bool(column.null_count < len(column))

@@ -62,7 +62,7 @@ class Verdicts:
     @property
     def kept(self) -> np.ndarray:
         """``bool (N,)``."""
-        return self.rule == NONE
+        return np.asarray(self.rule == NONE)
 
     def reject(self, rows: np.ndarray, rule: Any, value: Any, bound: Any, subject: Any) -> None:
         """Set the verdict of these rows; whoever has one keeps it.
@@ -187,14 +187,14 @@ def _judge_whole(
 
 def _numbers(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """``float64``, NaN for null."""
-    return column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
 
 
 def _bounds(limit: float | Quantile | None, values: np.ndarray, code: np.ndarray) -> np.ndarray:
     """What each value is measured against, NaN where nothing is asked; by class for a quantile."""
     if isinstance(limit, Quantile):
         of_class = pd.Series(values).groupby(code).quantile(limit.quantile)
-        return of_class.reindex(code).to_numpy()
+        return np.asarray(of_class.reindex(code))
     return np.full(len(values), np.nan if limit is None else limit)
 
 

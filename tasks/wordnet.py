@@ -185,7 +185,7 @@ class WordNet:
         return self._wn.synset(self._own_id.get(key, key))
 
     def _id(self, synset: Any) -> str:
-        return self._wn30.get(synset.id, synset.id)
+        return str(self._wn30.get(synset.id, synset.id))
 
     def _sense(self, synset: Any) -> Sense:
         return Sense(self._id(synset), synset.definition() or "(no definition)")

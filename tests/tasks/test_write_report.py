@@ -1,5 +1,4 @@
-"""The pages: what they say, what they escape, what they say when something is missing, and how they
-behave in a browser."""
+"""The pages: what they say, also of what is missing, what they escape, and a browser's view."""
 
 import hashlib
 import json
