@@ -1,6 +1,7 @@
 """Where samples and networks come from, what changed between revisions, and whether all is whole.
 
     python -m tasks.lineage explain 3f2a       a sample, by its id or a beginning of it
+    python -m tasks.lineage explain exported/JPEGImages/3f2a.png       an exported image
     python -m tasks.lineage trace models/segmenter
     python -m tasks.lineage diff HEAD~1 workspace
     python -m tasks.lineage check
@@ -21,6 +22,7 @@ from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt
 from rich.console import Console, RenderableType
 
+from tasks import explanation_view
 from tasks import lineage_views as views
 from tasks.entry import run_tool
 
@@ -42,12 +44,12 @@ def explain(sample: str, *, as_json: AsJson = False) -> None:
     scores, verdict, files, the commit and the run of the flow.
 
     Args:
-        sample: its id, or a beginning of it that no other has.
+        sample: its id, a beginning of it that no other has, or an exported image file.
     """
     from tasks.provenance import explain
 
     found = explain(sample)
-    _show(found, views.explanation(found), as_json)
+    _show(found, explanation_view.explanation(found), as_json)
 
 
 @app.command
