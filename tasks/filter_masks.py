@@ -7,15 +7,22 @@ that the held-out part holds no twin of a training image.
 import logging
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import cyclopts
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import yaml
+from cyclopts import Parameter
 from pyarrow import compute as pc
 from pyarrow import parquet
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from tasks import records
 from tasks.entry import run_stage
@@ -110,6 +117,16 @@ def summarise(table: pa.Table, class_names: list[str], least: int) -> dict[str, 
     }
 
 
+def _manifests(root: Path) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
+    """Samples, masks, prompts and scores."""
+    return (
+        parquet.read_table(root / "data/samples/index.parquet"),
+        parquet.read_table(root / "data/masks/index.parquet"),
+        parquet.read_table(root / "data/prompts.parquet", columns=["prompt_id", "text"]),
+        parquet.read_table(root / "data/scores/index.parquet"),
+    )
+
+
 def run(params: Params, root: Path = Path()) -> None:
     """Write ``data/dataset`` and ``metrics/filter.json``.
 
@@ -117,13 +134,7 @@ def run(params: Params, root: Path = Path()) -> None:
         InputError: nothing was kept for training.
     """
     section, names = params.filter_masks, params.expand_prompts.class_names
-    verdicts, table = decide(
-        parquet.read_table(root / "data/samples/index.parquet"),
-        parquet.read_table(root / "data/masks/index.parquet"),
-        parquet.read_table(root / "data/prompts.parquet", columns=["prompt_id", "text"]),
-        parquet.read_table(root / "data/scores/index.parquet"),
-        section,
-    )
+    verdicts, table = decide(*_manifests(root), section)
     summary = summarise(table, names, section.min_per_class)
     records.write_json(root / "metrics/filter.json", summary)
     if not summary["train"]:
@@ -142,15 +153,97 @@ def run(params: Params, root: Path = Path()) -> None:
             told,
             ", ..." if len(few) > FEW else "",
         )
+    log.info("%s", in_words(summary))
     out = root / "data/dataset"
     shutil.rmtree(out, ignore_errors=True)
     records.write_json(out / "classes.json", params.expand_prompts.label_names)
     records.write_columns(out / "index.parquet", with_reasons(verdicts, table), records.DATASET)
 
 
-def main() -> None:
+def in_words(summary: dict[str, Any]) -> str:
+    """The funnel in a line."""
+    reasons = ", ".join(f"{rule} {count:,}" for rule, count in summary["reasons"].items())
+    return (
+        f"{summary['kept']:,} of {summary['samples']:,} samples kept, {summary['train']:,} to "
+        f"train on and {summary['val']:,} held out; rejected by: {reasons or 'no rule'}"
+    )
+
+
+def with_settings(params: Params, settings: tuple[str, ...]) -> Params:
+    """The parameters with other values in ``filter_masks``.
+
+    Args:
+        settings: such as ``min_area=0.06``; values are YAML, as in params.yaml.
+
+    Raises:
+        InputError: one is no setting, or breaks a rule of params.yaml.
+    """
+    values = params.model_dump(mode="json")
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals or key not in values["filter_masks"]:
+            raise InputError(
+                f"--preview {setting}: is no KEY=VALUE of filter_masks; its keys are "
+                f"{', '.join(values['filter_masks'])}"
+            )
+        try:
+            values["filter_masks"][key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise InputError(f"--preview {setting}: {text!r} is no value of YAML") from None
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        told = "; ".join(
+            f"{'.'.join(map(str, one['loc'])) or 'filter_masks'}: "
+            + one["msg"].removeprefix("Value error, ")
+            for one in error.errors()
+        )
+        raise InputError(f"--preview {' '.join(settings)}: {told}") from None
+
+
+def show_preview(params: Params, settings: tuple[str, ...], root: Path = Path()) -> None:
+    """Print what params.yaml, with other values, would keep, beside what ``data/dataset`` does."""
+    section, names = with_settings(params, settings).filter_masks, params.expand_prompts.class_names
+    dataset = root / "data/dataset/index.parquet"
+    if not dataset.is_file():
+        raise InputError(f"{dataset}: is not there to compare with; run `dvc repro filter_masks`")
+    columns = ["classes", "kept", "rule", "split"]
+    before = summarise(parquet.read_table(dataset, columns=columns), names, section.min_per_class)
+    after = summarise(decide(*_manifests(root), section)[1], names, section.min_per_class)
+    console = Console(highlight=False)
+    for title, of in (("kept", "kept_per_class"), ("rejected by", "reasons")):
+        table = Table(title, "data/dataset", "preview", "change", box=None, pad_edge=False)
+        for name in {**before[of], **after[of]}:
+            counts = (before[of].get(name, 0), after[of].get(name, 0))
+            change = f"{counts[1] - counts[0]:+,}" if counts[0] != counts[1] else ""
+            table.add_row(escape(name), *(f"{count:,}" for count in counts), change)
+        console.print(table, "")
+    decided = f"set {', '.join(settings)} under filter_masks in params.yaml and " * bool(settings)
+    console.print(
+        f"preview: {in_words(after)}\nNothing was written. To decide so, {decided}run "
+        "`dvc repro filter_masks`",
+        markup=False,
+    )
+
+
+def main(
+    *,
+    preview: Annotated[
+        tuple[str, ...] | None,
+        Parameter(
+            help="print what the values of params.yaml would keep, or others, such as "
+            "min_area=0.06 'max_entropy={quantile: 0.95}', beside what data/dataset does; write "
+            "nothing",
+            consume_multiple=True,
+            negative="",
+        ),
+    ] = None,
+) -> None:
     """Keep or reject each sample by its scores, with a reason; split: data/dataset."""
-    run_stage(run)
+    if preview is None:
+        run_stage(run)
+    else:
+        run_stage(partial(show_preview, settings=preview))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ OFF = dict.fromkeys((*IMAGE_RULES, *CLASS_RULES, *WHOLE_RULES)) | {
     "max_per_class": None,
     "absent": "reject",
 }
-BOUNDS = {
+BOUNDS: dict[str, Row] = {
     "numbers": {"min_area": 0.3, "max_border": 0.7, "max_components": 3, "min_contrast": 20.0},
     "quantiles": {"min_area": {"quantile": 0.07}, "max_entropy": {"quantile": 0.9}},
     "quantiles of the whole": {
@@ -51,9 +51,10 @@ def table() -> list[Row]:
             | ({"agreement": None} if number % 5 == 0 else {})
             for name in names
         ]
-        whole = {score: float(random.random()) for score in WHOLE_SCORES}
+        whole: Row = {score: float(random.random()) for score in WHOLE_SCORES}
         whole["contrast"] *= 100
-        whole |= {"quality": None} if number % 7 == 0 else {}
+        if number % 7 == 0:
+            whole["quality"] = None
         rows.append(
             {"sample_id": f"s{number}", "finite": number % 11 != 0, "entropy": 0.5}
             | {"duplicate_of": "", "classes": classes}
