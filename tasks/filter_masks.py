@@ -15,17 +15,16 @@ import cyclopts
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import yaml
 from cyclopts import Parameter
 from pyarrow import compute as pc
 from pyarrow import parquet
-from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from tasks import records
 from tasks.entry import run_stage
+from tasks.filter_settings import with_settings
 from tasks.params import FilterMasks, InputError, Params
 from tasks.shards import addresses
 from tasks.verdicts import RULES, Verdicts, judge
@@ -167,38 +166,6 @@ def in_words(summary: dict[str, Any]) -> str:
         f"{summary['kept']:,} of {summary['samples']:,} samples kept, {summary['train']:,} to "
         f"train on and {summary['val']:,} held out; rejected by: {reasons or 'no rule'}"
     )
-
-
-def with_settings(params: Params, settings: tuple[str, ...]) -> Params:
-    """The parameters with other values in ``filter_masks``.
-
-    Args:
-        settings: such as ``min_area=0.06``; values are YAML, as in params.yaml.
-
-    Raises:
-        InputError: one is no setting, or breaks a rule of params.yaml.
-    """
-    values = params.model_dump(mode="json")
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals or key not in values["filter_masks"]:
-            raise InputError(
-                f"--preview {setting}: is no KEY=VALUE of filter_masks; its keys are "
-                f"{', '.join(values['filter_masks'])}"
-            )
-        try:
-            values["filter_masks"][key] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise InputError(f"--preview {setting}: {text!r} is no value of YAML") from None
-    try:
-        return Params.model_validate(values)
-    except ValidationError as error:
-        told = "; ".join(
-            f"{'.'.join(map(str, one['loc'])) or 'filter_masks'}: "
-            + one["msg"].removeprefix("Value error, ")
-            for one in error.errors()
-        )
-        raise InputError(f"--preview {' '.join(settings)}: {told}") from None
 
 
 def show_preview(params: Params, settings: tuple[str, ...], root: Path = Path()) -> None:

@@ -17,7 +17,6 @@ from tasks.filter_masks import (
     split_of,
     summarise,
     with_reasons,
-    with_settings,
 )
 from tasks.params import FilterMasks, InputError, Params
 from tasks.records import join
@@ -208,23 +207,6 @@ def test_a_preview_compares_with_what_was_decided_and_writes_nothing(
     assert ["min_area", "1", "3", "+2"] in [line.split() for line in edited.splitlines()]
     after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert after == before
-
-
-@pytest.mark.parametrize(
-    ("setting", "said"),
-    [
-        ("min_area", "no KEY=VALUE of filter_masks; its keys are min_area, max_area"),
-        ("min_aera=0.1", "no KEY=VALUE of filter_masks; its keys are min_area, max_area"),
-        ("min_area=[1", "'\\[1' is no value of YAML"),
-        ("min_area=2", "filter_masks.min_area: must be a number from 0 to 1"),
-        ("min_area=0.9", "min_area must be below max_area, not 0.9 and 0.8"),
-    ],
-)
-def test_a_preview_takes_what_the_parameters_take(
-    make_params: Make, setting: str, said: str
-) -> None:
-    with pytest.raises(InputError, match=f"^--preview .*{said}"):
-        with_settings(make_params(), (setting,))
 
 
 def test_a_preview_needs_something_to_compare_with(tmp_path: Path, make_params: Make) -> None:
