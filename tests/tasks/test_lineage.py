@@ -76,6 +76,10 @@ def test_trace_and_diff_for_people(here: Path, capsys: pytest.CaptureFixture[str
     assert "made by sample_images, see above" in said
     run("diff", "HEAD")
     assert "Samples: 6 -> 6; 0 added, 0 removed, 0 changed" in capsys.readouterr().out
+    run("diff", "HEAD", "--page", "week/page.html")
+    assert capsys.readouterr().out == "week/page.html\n"
+    page = (here / "week/page.html").read_text()
+    assert "Every sample is the same." in page and "From <b>HEAD</b>" in page
 
 
 def test_check_ends_with_status_1_and_names_the_sample(
