@@ -35,6 +35,8 @@ _PLACES = {"shard", "shard_digest"} | {
 """Columns of the samples' table that say the same, or are for machines."""
 _NO_SCORES = {"value", "bound", "hash"}
 """Numbers that order nothing: a verdict's are scores of different kinds."""
+_IN_THE_REASON = {"value", "bound", "finite"}
+"""Columns that the verdict's reason tells."""
 
 Row = dict[str, Any]
 
@@ -63,6 +65,11 @@ class Samples:
     def prompts(self) -> int:
         """Prompts that were made, sampled or not."""
         return int(self.others[0][0].num_rows)
+
+    @property
+    def scores_table(self) -> pa.Table | None:
+        """``data/scores/index.parquet``; None where there is none."""
+        return self.others[2][0] if len(self.others) > 2 else None
 
     @property
     def entries(self) -> int:
@@ -168,7 +175,8 @@ def write_parts(
         }
         entry += sum(len(row["classes"]) for row in rows)
         write_script(folder / f"table-{number:04d}.js", "table", number, listed)
-        write_script(folder / f"lineage-{number:04d}.js", "lineage", number, _lineage(rows))
+        lineage = _lineage(rows, told={*samples.scores()[1], *_IN_THE_REASON})
+        write_script(folder / f"lineage-{number:04d}.js", "lineage", number, lineage)
 
 
 def utf16_offset(text: str, at: int) -> int:
@@ -207,12 +215,12 @@ def _table(
     }
 
 
-def _lineage(rows: list[Row]) -> Row:
-    """The columns that are not listed; shard addresses as shard, offset and size."""
+def _lineage(rows: list[Row], told: set[str]) -> Row:
+    """The columns that are not listed or ``told``; shard addresses as shard, offset and size."""
     shards: dict[str, int] = {}
     columns, addresses = {}, {}
     for name in rows[0]:
-        if name in _LISTED:
+        if name in _LISTED or name in told:
             continue
         values = [row[name] for row in rows]
         if name in _MEMBERS:

@@ -89,9 +89,20 @@ class Verdicts:
             return f"{subject}: number {value:.0f} of the class, {rule} {bound:.0f}"
         kind, score = rule.split("_")
         side = "below" if kind == "min" else "above"
-        number = f"{value:.0f}" if score == "components" else f"{value:.3f}"
         about = f"{subject}: " if subject else ""
-        return f"{about}{score} {number} {side} {rule} {bound:.4g}"
+        if score == "components":
+            return f"{about}{score} {value:.0f} {side} {rule} {bound:.4g}"
+        number, limit = _told(rule, value, bound)
+        return f"{about}{score} {number} {side} {rule} {limit}"
+
+
+def _told(rule: str, value: float, bound: float) -> tuple[str, str]:
+    """A score and its bound with as many digits, from 3 on, as show that it is broken."""
+    for digits in range(3, 10):
+        number, limit = f"{value:.{digits}f}", f"{bound:.{digits + 1}g}"
+        if _breaks(rule, np.array(float(number)), np.array(float(limit))):
+            break
+    return number, limit
 
 
 def judge(scores: pa.Table, section: FilterMasks) -> Verdicts:
