@@ -82,8 +82,7 @@ def check_out(out: Path, overwrite: bool, root: Path = Path()) -> None:
 
 
 def _check_place(out: Path, root: Path) -> None:
-    """Refuse a folder inside of a stage's output: there it changes what DVC knows, and goes when
-    the stage runs again."""
+    """Refuse a folder inside of a stage's output, which goes when the stage runs again."""
     here = Revision(WORKSPACE, None, root)
     below = Path(os.path.relpath(out.resolve(), root.resolve())).as_posix()
     owner = here.owner(below) if here.locked_stages else None

@@ -156,6 +156,7 @@ def _grow(tree: Tree, stage: Row) -> None:
 
 
 def commit_text(commit: Row | None) -> str:
+    """The commit whose ``dvc.lock`` holds what is told."""
     if commit is None:
         return "uncommitted: no commit's dvc.lock holds this"
     return f"{commit['commit'][:12]} of {commit['date']}: {commit['subject']}"
@@ -188,11 +189,13 @@ def _section(title: str, table: Table, rows: list[Row]) -> list[RenderableType]:
 
 
 def outcome_text(run: Row) -> str:
+    """What became of a stage in a run, and its time."""
     seconds = f" in {run['seconds']:.0f} s" if run["seconds"] is not None else ""
     return f"{run['outcome'] or 'found'}{seconds}"
 
 
 def run_text(run: Row) -> str:
+    """A run of the flow: its id, when it ended and where."""
     kept = f", kept as {run['version']}" if run["version"] else ""
     return (
         f"Prefect run {run['run_id']}, started {run['started']} on {run['host']}, code "
@@ -201,4 +204,5 @@ def run_text(run: Row) -> str:
 
 
 def score_text(value: Any) -> Any:
+    """A number with four digits; all else as it is."""
     return f"{value:.4f}" if isinstance(value, float) else value
