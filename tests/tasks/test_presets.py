@@ -9,9 +9,9 @@ from transformers import CLIPTokenizer
 from storybook.vocabulary import PAGE_CLASSES, STREET_CLASSES
 from tasks.captions import claim_table, find_claims
 from tasks.english import normalise
+from tasks.input_checks import config_problems
 from tasks.lexicon import look_up_all
 from tasks.params import InputError, SourceShares, load_params
-from tasks.preflight import config_problems
 from tasks.presets import differences, preset_names, use_preset
 from tasks.prompt_checks import prompt_problems
 from tasks.prompt_sources import prepare
