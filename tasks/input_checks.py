@@ -18,6 +18,7 @@ from tasks.adapters import base_problem
 from tasks.base_models import PIPELINES, BaseModel, find_model, read_model
 from tasks.checkpoints import find_initial
 from tasks.image_text import find_image_text
+from tasks.known_sources import how_to_get
 from tasks.labelled_sets import (
     STORYBOOK,
     STORYBOOK_SETS,
@@ -135,9 +136,7 @@ def find_inputs(
                 "measured on what it has learnt: choose another folder, or none"
             ],
         )
-    found.reference = found.attempt(
-        "adapter", find_reference, params, found.plan, found.model, root
-    )
+    found.reference = found.attempt("adapter", _find_reference, found)
     found.start = found.attempt(
         "initial weights", find_initial, params.train_segmenter.init_from, root
     )
@@ -179,6 +178,16 @@ def look_closer(found: Inputs) -> None:
     if not config_problems(params.train_segmenter.config, found.root):
         found.attempt("network", check_training, params, found.start, found.root)
     found.check("machine", gpu_problems, params)
+
+
+def _find_reference(found: Inputs) -> Reference:
+    """`find_reference`, its message with how to get images of a preset that are not there."""
+    images = found.params.adapt_lora.images
+    try:
+        return find_reference(found.params, found.plan, found.model, found.root)
+    except InputError as error:
+        there = (found.root / images).exists()
+        raise InputError(f"{error}{'' if there else how_to_get(images)}") from None
 
 
 def size_problems(params: Params, model: BaseModel) -> list[str]:
@@ -230,7 +239,8 @@ def find_set(params: Params, key: str, root: Path) -> list[Pair]:
         try:
             pairs, set_names = list_pairs(root / value), class_list(root / value)
         except InputError as error:
-            raise InputError(f"{key}: {error}") from None
+            there = (root / value).is_dir()
+            raise InputError(f"{key}: {error}{'' if there else how_to_get(value)}") from None
     else:
         domain = params.render_storybook.domain
         pairs, set_names = [], CLASS_NAMES.get(domain)
