@@ -11,7 +11,7 @@ from tasks.captions import claim_table, find_claims
 from tasks.english import normalise
 from tasks.input_checks import config_problems
 from tasks.lexicon import look_up_all
-from tasks.params import InputError, SourceShares, load_params
+from tasks.params import InputError, Params, SourceShares, load_params
 from tasks.presets import differences, preset_names, use_preset
 from tasks.prompt_checks import prompt_problems
 from tasks.prompt_sources import prepare
@@ -101,6 +101,22 @@ REAL = {
 }
 
 
+def load(name: str, shared_root: Path, plain: bool = False) -> Params:
+    """A preset's parameters, its list and lexicon those of ``../shared/data``.
+
+    Args:
+        plain: the list of wnids, in place of the table with names.
+    """
+    text = (ROOT / f"presets/{name}.yaml").read_text()
+    lists, count = "../shared/data/lists", name.removeprefix("imagenet_s")
+    theirs = f"ImageNetS_categories_im{count}.txt"
+    ours = theirs if plain else f"imagenet_s_{count}.tsv"
+    text = text.replace(f"data/imagenet_s/{theirs}", f"{lists}/{ours}")
+    text = text.replace("wordnet:omw-en:1.4", f"wordnet:{lists}/oewn-nouns.xml.xz")
+    (shared_root / "params.yaml").write_text(text)
+    return load_params(shared_root / "params.yaml", lists=shared_root)
+
+
 STORYBOOKS = ("storybook", "storybook_finetune", "storybook_pretrain", "storybook_street")
 
 
@@ -113,7 +129,7 @@ def test_a_real_preset_expands_for_the_real_tokenizer(
     name: str, shared_root: Path, clip_tokenizer: Any
 ) -> None:
     """77 tokens, no unknown word, and each phrase is whole tokens of its own."""
-    params = load_params(ROOT / f"presets/{name}.yaml", lists=shared_root)
+    params = load(name, shared_root)
     section = params.expand_prompts.model_copy(update={"images_per_class": 8})
     assert len(section.classes) == REAL[name]
     assert prompt_problems(prepare(section, shared_root), [clip_tokenizer], 77) == []
@@ -152,7 +168,7 @@ def test_the_changes_of_imagenet_s_are_the_same_in_all_its_presets() -> None:
 @pytest.mark.parametrize("count", [50, 300, 919])
 def test_imagenet_s_stops_words_that_are_there(count: int, shared_root: Path) -> None:
     """Each stop word stops one, and each change of a class is needed."""
-    params = load_params(ROOT / f"presets/imagenet_s{count}.yaml", lists=shared_root)
+    params = load(f"imagenet_s{count}", shared_root)
     section = params.expand_prompts
     every = look_up_all(section.model_copy(update={"stop_words": ()}), shared_root)
     there = {normalise(word.text) for entry in every for word in entry.words}
@@ -162,7 +178,7 @@ def test_imagenet_s_stops_words_that_are_there(count: int, shared_root: Path) ->
 
 
 def test_imagenet_s_names_mean_the_class(shared_root: Path) -> None:
-    section = load_params(ROOT / "presets/imagenet_s919.yaml", lists=shared_root).expand_prompts
+    section = load("imagenet_s919", shared_root).expand_prompts
     entries = {entry.synset: entry for entry in look_up_all(section, shared_root)}
     for synset, phrase in (
         ("n03947888", "pirate ship"),
@@ -190,14 +206,9 @@ def test_imagenet_s_names_mean_the_class(shared_root: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [50, 300, 919])
-def test_imagenet_s_expands_from_a_list_of_wnids_alone(
-    count: int, shared_root: Path, tmp_path: Path
-) -> None:
-    """The preset with its other form of list; its changes of classes go by their senses."""
-    preset = (ROOT / f"presets/imagenet_s{count}.yaml").read_text()
-    table, plain = f"imagenet_s_{count}.tsv", f"ImageNetS_categories_im{count}.txt"
-    (tmp_path / "params.yaml").write_text(preset.replace(table, plain))
-    params = load_params(tmp_path / "params.yaml", lists=shared_root).expand_prompts
+def test_imagenet_s_expands_from_a_list_of_wnids_alone(count: int, shared_root: Path) -> None:
+    """As the preset has it; its changes of classes go by their senses."""
+    params = load(f"imagenet_s{count}", shared_root, plain=True).expand_prompts
     rows = list(expand(params.model_copy(update={"images_per_class": 2}), shared_root))
     assert len(rows) == 2 * count
     first = [row["classes"][0] for row in rows[::2]]
@@ -233,7 +244,7 @@ def test_human_captions_expand_for_the_real_tokenizer(
 @pytest.mark.parametrize("name", [*STORYBOOKS, *REAL])
 def test_no_template_of_a_preset_names_a_class(name: str, shared_root: Path) -> None:
     """Nothing marks such a word, and `tasks.phrases` takes it for the class's own."""
-    params = load_params(ROOT / f"presets/{name}.yaml", lists=shared_root)
+    params = load(name, shared_root)
     plan = prepare(params.expand_prompts, shared_root)
     known = claim_table(source.entry for source in plan.sources.values())
     around = [
