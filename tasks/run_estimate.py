@@ -73,6 +73,11 @@ class Run:
         return section.images_per_class * len(section.classes)
 
     @property
+    def labels(self) -> int:
+        """Label values that the network tells apart."""
+        return len(self.params.expand_prompts.label_names)
+
+    @property
     def demo(self) -> bool:
         """Whether this is the embedded world's size, for which `benchmarks.demo` speaks."""
         return is_storybook(self.params.sample_images)
@@ -197,7 +202,7 @@ def _filter(run: Run) -> Cost:
 def _train(run: Run) -> Cost:
     section = run.params.train_segmenter
     told = training_seconds(section, run.trainer)
-    memory = run.small_memory if run.trainer == "cpu" else training_memory(section)
+    memory = run.small_memory if run.trainer == "cpu" else training_memory(section, run.labels)
     return _cost("train_segmenter", told, section.iterations, memory, NETWORKS_BYTES)
 
 
@@ -208,7 +213,7 @@ def _reference(run: Run) -> Cost:
     told = training_seconds(section, run.trainer, alone=True)
     memory = run.small_memory
     if run.trainer != "cpu":
-        memory = training_memory(section.model_copy(update={"reliability": "none"}))
+        memory = training_memory(section.model_copy(update={"reliability": "none"}), run.labels)
     return _cost("train_reference", told, section.iterations, memory)
 
 

@@ -36,8 +36,9 @@ SD1_MEMORY_BASIS = "published: CompVis/stable-diffusion, README: a GPU of at lea
 MMSEG = "published: MMSegmentation 0.x, docs/en/model_zoo.md, DeepLabV3+ R-101 on V100s, float32"
 MMSEG_CROPS = 2 * (1024 * 512) / SD1_PIXELS / 0.85
 """512x512 crops that a V100 trains on in a second: 2 of 1024x512 in 0.85 s."""
-MMSEG_MEMORY = {50: 7.6e9 / 4, 101: 11e9 / 4}
-"""Depth of the ResNet -> bytes for a 512x512 crop (configs/deeplabv3plus/README.md, 4 a GPU)."""
+MMSEG_MEMORY = {21: {50: 7.6e9 / 4, 101: 11e9 / 4}, 150: {50: 10.6e9 / 4, 101: 14.1e9 / 4}}
+"""Label values -> depth of the ResNet -> bytes for a 512x512 crop of 4 (VOC's and ADE20K's rows of
+configs/deeplabv3plus/README.md). With more label values than 150, nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -197,14 +198,21 @@ def training_seconds(section: TrainSegmenter, device: str, alone: bool = False) 
     return Figure(seconds, f"at most; {MMSEG}")
 
 
-def training_memory(section: TrainSegmenter) -> Figure | None:
-    """Bytes that a training takes on a GPU."""
+def training_memory(section: TrainSegmenter, labels: int) -> Figure | None:
+    """Bytes that a training takes on a GPU.
+
+    Args:
+        labels: label values that the network tells apart.
+    """
     depth = _depth(section)
-    if depth is None:
+    known = next((most for most in sorted(MMSEG_MEMORY) if labels <= most), None)
+    if depth is None or known is None:
         return None
     networks = 2 if section.reliability == "co_training" else 1
     crops = section.batch_size * networks
-    return Figure(MMSEG_MEMORY[depth] * crops, "at most; published: MMSegmentation, DeepLabV3+")
+    return Figure(
+        MMSEG_MEMORY[known][depth] * crops, "at most; published: MMSegmentation, DeepLabV3+"
+    )
 
 
 def _depth(section: TrainSegmenter) -> int | None:
