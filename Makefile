@@ -1,7 +1,7 @@
 # Everything starts here; only Python 3.11 or newer, git and make are assumed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo server test test-slow check bench crf try-crf onnx try-onnx \
+.PHONY: help setup demo doctor server test test-slow check bench crf try-crf onnx try-onnx \
   croissant try-croissant tensorboard try-tensorboard ray
 
 python := .venv/bin/python
@@ -18,6 +18,9 @@ help: ## list these commands
 
 demo: $(stamp) ## the whole pipeline on storybook: result table and report/index.html
 	@$(python) -m flows.synthesize
+
+doctor: $(stamp) ## is everything there for the configured run, and what will it take?
+	@$(python) -m tasks.doctor
 
 server: $(stamp) ## a Prefect server with worker, deployments and nightly run; see docs/prefect.md
 	@$(python) -m flows.server

@@ -233,11 +233,10 @@ def dvc_state(root: Path) -> Iterator[Check]:
     if "no-dvc-cache" in links:
         links = "hardlink or reflink not known: the first run makes the cache"
     free = re.search(r"reflink|hardlink", links)
-    folder = _said([sys.executable, "-m", "dvc", "cache", "dir"], root)
     yield Check(
         "DVC cache",
         "ok" if free else "warn",
-        f"{folder}; {links}",
+        links,
         "" if free else "only copies: data take room twice; put the cache on the same file system",
     )
     remotes = kinds.get("Remotes", "None")

@@ -131,10 +131,10 @@ def test_dvc_tells_cache_and_remotes(tmp_path: Path) -> None:
     assert only(environment.dvc_state(tmp_path)).state == "fail"
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     (tmp_path / ".dvc").mkdir()
-    config = '[core]\n    analytics = false\n[\'remote "far"\']\n    url = /nowhere\n'
+    config = "[core]\n    analytics = false\n['remote \"far\"']\n    url = /nowhere\n"
     (tmp_path / ".dvc/config").write_text(config)
     (tmp_path / ".dvc/cache").mkdir()
     cache, remote = environment.dvc_state(tmp_path)
     assert cache.state in ("ok", "warn")
-    assert cache.value.startswith(f"{tmp_path / '.dvc/cache'}")
+    assert "link" in cache.value
     assert remote == Check("DVC remote", "ok", "local (not contacted)")
