@@ -372,7 +372,7 @@ MISSING = {
 def test_a_real_preset_says_what_to_fetch_and_where_it_goes(
     name: str, house: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Chosen in a repository that has nothing of it: each missing thing is told, none is fetched."""
+    """In a repository that has nothing of it: each missing thing is told, none is fetched."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(house / "hub"))
     monkeypatch.setenv("WN_DATA_DIR", str(house / "wn"))
     (house / "mmseg_configs").symlink_to(ROOT / "mmseg_configs")
