@@ -195,7 +195,7 @@ def outcome_text(run: Row) -> str:
 
 
 def run_text(run: Row) -> str:
-    """A run of the flow: its id, when it ended and where."""
+    """A run of the flow: its id, when it began and where, and the code."""
     kept = f", kept as {run['version']}" if run["version"] else ""
     return (
         f"Prefect run {run['run_id']}, started {run['started']} on {run['host']}, code "

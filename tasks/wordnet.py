@@ -202,9 +202,10 @@ def _open(spec: str, path: Path, folder: Path) -> wn.Wordnet:
     else:
         missing = InputError(
             f"{where}: {spec!r} is neither a file nor a lexicon that wn has; get it once with "
-            f"`python -m wn download {shlex.quote(spec)}`, if `python -m wn projects` lists it, or "
-            "get WordNet 3.0 with `python -m wn download omw-en:1.4` and set "
-            "`lexicon: wordnet:omw-en:1.4`"
+            f"`python -m wn download {shlex.quote(spec)}`, if `python -m wn projects` lists it "
+            f"(it comes into {folder}), or get WordNet 3.0 (its licence: "
+            "https://wordnet.princeton.edu/license-and-commercial-use) with "
+            "`python -m wn download omw-en:1.4` and set `lexicon: wordnet:omw-en:1.4`"
         )
     if not (folder / "wn.db").is_file():  # opening would create it
         raise missing
