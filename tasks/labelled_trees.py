@@ -72,7 +72,8 @@ def cityscapes_label(label: np.ndarray, _classes: int) -> np.ndarray:
     """Train ids of Cityscapes' ids, both ``uint8 (H, W)``."""
     table = np.full(256, ignore_value(np.dtype(np.uint8)), np.uint8)
     table[list(TRAIN_IDS)] = np.arange(len(TRAIN_IDS))
-    return table[label]
+    found: np.ndarray = table[label]
+    return found
 
 
 def imagenet_s_label(label: np.ndarray, classes: int) -> np.ndarray:
