@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Annotated, Any
@@ -31,6 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.comparison import Row, judge, markdown, summarise, write
+from flows.graph import written_paths
 from flows.grids import Cell, Grid, cells, grid_names, read_grid, waits
 from flows.processes import run_in_group
 from flows.run_log import only_run
@@ -84,14 +85,20 @@ class Workspaces:
 
 
 def link_inputs(params: dict[str, Any], root: Path, folder: Path) -> None:
-    """Make relative paths of ``params`` that lie only in the user's tree reachable in a clone."""
+    """Make relative paths of ``params`` that lie only in the user's tree reachable in a clone.
+
+    What the stages write is not among them: the clone makes its own.
+    """
+    written = written_paths(root)
     for value in _texts(params):
         source, there = root / value, folder / value
         if not value or Path(value).is_absolute() or there.exists() or not source.exists():
             continue
+        if {value, *map(str, Path(value).parents)} & written:
+            continue
         there.parent.mkdir(parents=True, exist_ok=True)
-        there.unlink(missing_ok=True)
-        there.symlink_to(source.resolve())
+        with suppress(FileExistsError):  # outside of the clone, where another may be as fast
+            there.symlink_to(source.resolve())
 
 
 def _texts(tree: Any) -> Iterator[str]:

@@ -87,16 +87,24 @@ def named_files(root: Path = Path()) -> tuple[list[str], list[str]]:
         cache, with DVC's own files. Not all of them need to exist.
     """
     stages = _stages(root).values()
-    written: dict[str, bool] = {}  # path -> DVC caches it
-    for stage in stages:
-        for out in chain.from_iterable(
-            stage.get(kind, []) for kind in ("outs", "metrics", "plots")
-        ):
-            (path, options) = next(iter(out.items())) if isinstance(out, dict) else (out, {})
-            written[path] = options.get("cache", True)
+    written = {path: cached for stage in stages for path, cached in stage_writes(stage).items()}
     read = {path for stage in stages for path in stage.get("deps", []) if path not in written}
     results = [path for path, cached in written.items() if not cached]
     return sorted(read), ["dvc.yaml", "dvc.lock", "params.yaml", *results]
+
+
+def stage_writes(stage: Mapping[str, Any]) -> dict[str, bool]:
+    """What a stage of ``dvc.yaml`` writes: path -> whether DVC caches it."""
+    found = {}
+    for out in chain.from_iterable(stage.get(kind, []) for kind in ("outs", "metrics", "plots")):
+        path, options = next(iter(out.items())) if isinstance(out, dict) else (out, {})
+        found[path] = options.get("cache", True)
+    return found
+
+
+def written_paths(root: Path = Path()) -> set[str]:
+    """Everything that the stages write."""
+    return {path for stage in _stages(root).values() for path in stage_writes(stage)}
 
 
 def unchanged_stages(stages: list[str], env: Mapping[str, str] | None = None) -> set[str]:
