@@ -13,6 +13,7 @@ touched. Nothing is fetched, and only addresses that are set are asked.
 
 import json
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -168,11 +169,17 @@ def trial(params: Params, root: Path) -> Iterator[Check]:
     """Sample a few images; see `tasks.sampling_trial`."""
     from tasks.sampling_trial import measure  # brings torch and diffusers along
 
+    busy, cores = os.getloadavg()[0], os.cpu_count() or 1
     told = measure(params, root)
     steps = params.sample_images.num_inference_steps
     seconds = told.seconds_per_image + steps * told.seconds_per_step
     value = f"{seconds:.3g} s an image on {told.device}, peak {told.memory / 1e9:.1f} GB"
-    yield Check("sampling trial", "ok", value)
+    if busy > cores / 2:
+        remedy = "measure again when they have ended"
+        value = f"{value}, beside other programs (load {busy:.1f} on {cores} cores)"
+        yield Check("sampling trial", "warn", value, remedy)
+    else:
+        yield Check("sampling trial", "ok", value)
 
 
 def reckon(found: Diagnosis, inputs: Inputs, gpu: str | None) -> Iterator[Check]:

@@ -15,10 +15,10 @@ import yaml
 from rich.console import Console
 
 from tasks import environment_checks as environment
-from tasks.doctor import Diagnosis, as_json, diagnose, refused, show
+from tasks.doctor import Diagnosis, as_json, diagnose, refused, show, trial
 from tasks.environment_checks import Check
 from tasks.input_checks import SUBJECTS
-from tasks.params import Params
+from tasks.params import Params, load_params
 from tasks.throughput import read_measured
 
 ROOT = Path(__file__).parents[2]
@@ -148,7 +148,7 @@ def test_a_missing_class_list_hides_no_other_problem(write: Write, root: Path) -
 
 
 def test_a_trial_measures_and_the_estimate_goes_by_it(
-    write: Write, root: Path, toy_folders: dict[str, Path]
+    write: Write, root: Path, toy_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(toy_folders["1.x"], root / "toy")
     changes = {
@@ -168,6 +168,7 @@ def test_a_trial_measures_and_the_estimate_goes_by_it(
     path = write(changes)
     before = {cost.stage: cost for cost in diagnose(path, root).costs}
     assert before["sample_images"].seconds is None
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     found = diagnose(path, root, measure=True)
     assert states(found)["sampling trial"] == "ok"
     (told,) = read_measured(root)
@@ -177,6 +178,9 @@ def test_a_trial_measures_and_the_estimate_goes_by_it(
     after = {cost.stage: cost for cost in found.costs}
     assert after["sample_images"].seconds == pytest.approx(expected)
     assert after["sample_images"].basis.startswith("measured here: tasks.doctor --measure")
+    monkeypatch.setattr(os, "getloadavg", lambda: (1e6, 0.0, 0.0))
+    busy = next(c for c in trial(load_params(path), root) if c.name == "sampling trial")
+    assert busy.state == "warn" and "beside other programs (load 1000000.0 on " in busy.value
 
 
 def test_the_tables_show_state_value_remedy_and_costs(write: Write, root: Path) -> None:
