@@ -11,7 +11,7 @@ onnx := .venv/.onnx
 croissant := .venv/.croissant
 tensorboard := .venv/.tensorboard
 ray := .venv/.ray
-benchmarks := $(filter-out readme, $(basename $(notdir $(shell grep -l cyclopts.run benchmarks/*.py))))
+benchmarks := $(filter-out readme pictures, $(basename $(notdir $(shell grep -l cyclopts.run benchmarks/*.py))))
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20

@@ -1,4 +1,7 @@
-"""Builds ``benchmarks/README.md`` from the results: ``python -m benchmarks.readme``."""
+"""Builds ``benchmarks/README.md`` and the results in ``README.md`` from the records.
+
+``python -m benchmarks.readme``; no number of these is typed by hand.
+"""
 
 import json
 from pathlib import Path
@@ -7,12 +10,21 @@ from typing import Any
 import cyclopts
 
 from benchmarks.record import RESULTS, cell
+from flows.grids import grid_names
+from tasks.presets import preset_path
 
+ROOT = Path(__file__).parents[1]
 HEAD = """# Measurements
 
 Built by `python -m benchmarks.readme` from `benchmarks/results/`; do not edit. A bar is a bound
 that the measurement must keep: the command ends with status 1 when one does not hold.
 """
+BEGIN, END = "<!-- python -m benchmarks.readme writes this -->\n", "<!-- up to here -->\n"
+"""Around the results in README.md."""
+STORIES = ("ladder", "street", "baselines")
+"""The grids whose means stand in README.md."""
+
+Result = dict[str, Any]
 
 
 def markdown_table(rows: list[dict[str, Any]]) -> str:
@@ -22,7 +34,7 @@ def markdown_table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def section(name: str, result: dict[str, Any]) -> str:
+def section(name: str, result: Result) -> str:
     """A benchmark's latest result: what ran, its rows, its bars."""
     ran = dict(result["ran"])
     versions = ", ".join(f"{key} {value}" for key, value in ran.pop("versions").items())
@@ -43,16 +55,121 @@ def section(name: str, result: dict[str, Any]) -> str:
     )
 
 
-def build(folder: Path = RESULTS) -> str:
-    """The whole page."""
+def read_results(folder: Path = RESULTS) -> dict[str, Result]:
+    """The results by name."""
     files = sorted(folder.glob("*.json"))
-    results = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in files}
+
+
+def build(folder: Path = RESULTS) -> str:
+    """The whole page of measurements."""
+    results = read_results(folder)
     return "\n".join([HEAD, *(section(name, result) for name, result in results.items())])
 
 
+def headline(
+    evaluation: dict[str, Any],
+    quality: dict[str, Any],
+    results: dict[str, Result],
+    grids: list[str],
+) -> str:
+    """The results that README.md shows: the demo, the paper's story, and the bars that are missed.
+
+    Args:
+        evaluation: ``metrics/evaluation.json`` of the demo.
+        quality: ``quality.json`` of the base model.
+        results: by name, see `read_results`.
+        grids: what there is to compare.
+    """
+    parts = [
+        f"`make demo`, IoU on {evaluation['images']} labelled images that no network saw "
+        "(`metrics/evaluation.json`):",
+        _table_of_classes(evaluation),
+        f"The mIoU is {evaluation['ratio']:.2f} of the reference's. {_demo(results['demo'])} "
+        f"Of the base model's images for {quality['prompts']} prompts, "
+        f"{quality['prompted_class_largest']:.0%} show the prompted class as the largest thing, as "
+        "a segmenter trained on drawn images sees them; the word's attention overlaps with what it "
+        f"sees by a mean IoU of {quality['map_iou']:.2f}, before any refinement "
+        "(`python -m storybook.base_model.quality`).",
+    ]
+    measured = {name: results.get(f"compare_{name}") for name in grids}
+    stories = [
+        f"* {name}: "
+        + "; ".join(f"{r['setting']} {r['mean']:.3f} ± {r['deviation']:.3f}" for r in found["rows"])
+        for name in STORIES
+        if (found := measured.get(name))
+    ]
+    if stories:
+        told = "mIoU in whole runs, mean and deviation of several seeds (`make compare`):"
+        parts += [told, "\n".join(stories)]
+    if missing := [name for name, result in measured.items() if not result]:
+        parts.append(f"Grids of `make compare` that are not measured yet: {', '.join(missing)}.")
+    bars = [{"benchmark": name, **bar} for name in results for bar in results[name]["bars"]]
+    missed = [
+        f"`{bar['benchmark']}`, {bar['name']}: {cell(bar['value'])} (bound {cell(bar['bound'])})"
+        for bar in bars
+        if not bar["holds"]
+    ]
+    told = f" Missed: {'; '.join(missed)}." if missed else ""
+    held = f"{len(bars) - len(missed)} of {len(bars)} bars"
+    parts.append(f"{held} in [benchmarks/README.md](benchmarks/README.md) hold.{told}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _demo(result: Result) -> str:
+    """Time and memory of `benchmarks.demo`, in a sentence."""
+    values = {bar["name"]: bar["value"] for bar in result["bars"]}
+    minutes, memory = values["make demo, minutes"], values["peak memory, GiB"]
+    return (
+        f"The demo took {minutes:.1f} minutes and {memory:.1f} GiB "
+        f"(`{result['ran']['command']}`, {result['ran']['date']})."
+    )
+
+
+def compared(root: Path) -> list[str]:
+    """The grids whose results are recorded: all but the one that is for a try."""
+    return [name for name in grid_names(root) if name != "quick"]
+
+
+def _table_of_classes(evaluation: dict[str, Any]) -> str:
+    """A row for each network that was measured: IoU by class, and their mean."""
+    rows = []
+    for trained_on, ious, mean in (
+        ("synthetic images only", "per_class", "miou"),
+        ("real labels: the reference", "reference_per_class", "reference_miou"),
+    ):
+        shown = {**evaluation[ious], "**mIoU**": evaluation[mean]}
+        rows.append({"trained on": trained_on} | {k: f"{v:.3f}" for k, v in shown.items()})
+    return markdown_table(rows)
+
+
+def with_results(readme: str, told: str) -> str:
+    """README.md with other results between `BEGIN` and `END`.
+
+    Raises:
+        ValueError: it has no place for them.
+    """
+    before, _, rest = readme.partition(BEGIN)
+    _, found, after = rest.partition(END)
+    if not found:
+        raise ValueError(f"README.md: no place for the results, {BEGIN.strip()} ... {END.strip()}")
+    return f"{before}{BEGIN}{told}{END}{after}"
+
+
 def main() -> None:
-    """Write benchmarks/README.md from the results."""
+    """Write benchmarks/README.md and the results in README.md.
+
+    Raises:
+        SystemExit: the last run was not the demo, so README.md stays as it is.
+    """
     (Path(__file__).parent / "README.md").write_text(build(), encoding="utf-8")
+    if (ROOT / "params.yaml").read_bytes() != preset_path("storybook", ROOT).read_bytes():
+        raise SystemExit("README.md shows the demo: choose the preset storybook, run `make demo`")
+    evaluation = json.loads((ROOT / "metrics/evaluation.json").read_text(encoding="utf-8"))
+    quality = json.loads((ROOT / "models/storybook-sd/quality.json").read_text(encoding="utf-8"))
+    told = headline(evaluation, quality, read_results(), compared(ROOT))
+    page = ROOT / "README.md"
+    page.write_text(with_results(page.read_text(encoding="utf-8"), told), encoding="utf-8")
 
 
 if __name__ == "__main__":
