@@ -1,8 +1,8 @@
 # Everything starts here; only Python 3.11 or newer, git and make are assumed.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo compare compare-quick server test test-slow check bench crf try-crf onnx try-onnx \
-  croissant try-croissant tensorboard try-tensorboard ray
+.PHONY: help setup demo doctor compare compare-quick server test test-slow check bench crf \
+  try-crf onnx try-onnx croissant try-croissant tensorboard try-tensorboard ray
 
 python := .venv/bin/python
 stamp := .venv/.installed
@@ -18,6 +18,9 @@ help: ## list these commands
 
 demo: $(stamp) ## the whole pipeline on storybook: result table and report/index.html
 	@$(python) -m flows.synthesize
+
+doctor: $(stamp) ## is everything there for the configured run, and what will it take?
+	@$(python) -m tasks.doctor
 
 compare: try-crf ## the grids of presets/compare: tables and plots below comparisons/; hours
 	@$(python) -m flows.compare --jobs 2 $(filter-out quick, $(basename $(notdir $(wildcard presets/compare/*.yaml))))

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from tasks.extract_masks import margin_rank
 from tasks.label_maps import IGNORE
+from tasks.masks import margin_rank
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def coarsen(label: np.ndarray, noise: Noise, rng: np.random.Generator) -> np.nda
         )
         coarse = cv2.resize(moved, cells, interpolation=cv2.INTER_AREA)
         shares.append(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR))
-    return values[np.argmax(shares, axis=0)].astype(np.uint8)
+    return np.asarray(values[np.argmax(shares, axis=0)], np.uint8)
 
 
 def swap_regions(
@@ -96,7 +96,7 @@ def wrong_labels(
 
     Returns:
         ``uint8 (H, W)``, a class for every pixel, and ``uint8 (H, W)``, the rank within each class
-        (`tasks.extract_masks.margin_rank`).
+        (`tasks.masks.margin_rank`).
     """
     noise = noise or Noise()
     rng = np.random.default_rng(seed)

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 FLAGS = (
     "--headless",
@@ -53,7 +53,7 @@ class Browser:
         self.binary, self.size, self.dark = binary, (width, height), dark
         self.errors: list[str] = []
 
-    def __enter__(self) -> "Browser":
+    def __enter__(self) -> Self:
         self._profile = tempfile.TemporaryDirectory(
             prefix="maskloom-browser-", ignore_cleanup_errors=True
         )
@@ -68,7 +68,7 @@ class Browser:
 
         self._process = subprocess.Popen(
             [self.binary, *FLAGS, f"--user-data-dir={self._profile.name}", "about:blank"],
-            preexec_fn=connect,
+            preexec_fn=connect,  # noqa: PLW1509  it only duplicates descriptors
             pass_fds=(3, 4),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -100,6 +100,7 @@ class Repetitions(logging.Handler):
         self.count = 0
 
     def emit(self, record: logging.LogRecord) -> None:
+        """Count the message, if it tells of a repetition."""
         self.count += "is computed again" in record.getMessage()
 
 
@@ -136,7 +137,7 @@ def measure(images_per_class: int, steps: int) -> list[Row]:
         probe.close()
         os.environ["PREFECT_API_AUTH_STRING"] = "benchmark:benchmark"
         processes = FanOut(runner="processes", workers=2)
-        ways = {
+        ways: dict[str, Callable[[], object]] = {
             "the stage alone": lambda: run_stage("sample_images", folder),
             "two processes": lambda: fan_out("sample_images", processes, folder),
         }

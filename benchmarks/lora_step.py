@@ -53,7 +53,8 @@ MEASURED_STEPS = 2
 class Loop(Protocol):
     """A training in memory that takes steps; each returns its loss."""
 
-    def step(self, step: int, /) -> Tensor: ...
+    def step(self, step: int, /) -> Tensor:
+        """Take a step."""
 
 
 WAYS: dict[str, Callable[[Job], Loop]] = {

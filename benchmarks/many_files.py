@@ -30,6 +30,7 @@ from cyclopts import Parameter
 from benchmarks.record import RESULTS, Bar, Row, finish, what_ran
 from tasks import extract_masks, records, sample_images
 from tasks.captures import Captured
+from tasks.masks import Mask
 from tasks.params import Params
 from tasks.progress import progress
 from tasks.shards import Member
@@ -90,10 +91,10 @@ def _plain_batch(_pipeline: Any, _section: Any, rows: list[Any]) -> Any:
     return images, [Captured({("middle", (4, 4)): each}) for each in maps]
 
 
-def _plain_masks(job: Any, _root: Path) -> list[extract_masks.Mask]:
+def _plain_masks(job: Any, _root: Path) -> list[Mask]:
     label = np.zeros((8, 8), np.uint8)
     return [
-        extract_masks.Mask(
+        Mask(
             label=label,
             reliability=label,
             entropy=0.4,
@@ -219,7 +220,7 @@ def main(
         root = Path(temporary)
         taken = make_samples(samples, root)
         prepare: dict[str, Callable[[Path], Any]] = {
-            "shards": lambda made: (root / "data/samples").rename(made),
+            "shards": (root / "data/samples").rename,
             "loose files": lambda made: loosen(root, made),
         }
         for form in reversed(FORMS):  # the files are read from the shards

@@ -24,9 +24,9 @@ from benchmarks.record import RESULTS, Bar, Row, finish, need_crf, what_ran
 from storybook.base_model.corpus import to_tensor
 from storybook.base_model.critic import labelled_images, mean_iou, predict, train_critic
 from storybook.vocabulary import PAGE_CLASSES
-from tasks.extract_masks import Sampled, batches, class_maps, decide, score_stack
 from tasks.label_maps import IGNORE
 from tasks.mask_methods import combine
+from tasks.masks import Sampled, batches, class_maps, decide, score_stack
 from tasks.params import ExtractMasks, Params, SampleImages, load_params
 from tasks.pipelines import load_pipeline
 from tasks.progress import progress

@@ -41,7 +41,7 @@ class ExplicitProcessor:
         )
         probabilities = (query @ key.transpose(-1, -2) * attn.scale).softmax(-1)
         self.read(attn, probabilities)
-        output = (probabilities @ value).transpose(1, 2).flatten(2)
+        output: Tensor = (probabilities @ value).transpose(1, 2).flatten(2)
         for layer in attn.to_out:
             output = layer(output)
         return output

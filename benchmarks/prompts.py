@@ -2,7 +2,7 @@
 
 Each run is a process of its own, `python -m tasks.expand_prompts`, twice with one PYTHONHASHSEED
 and once with another. Reading the WordNet file into a database, once for each file, is timed apart.
-It needs the class list and the WordNet that the preset names.
+It needs the class list and the WordNet below `LISTS`.
 """
 
 import hashlib
@@ -28,18 +28,18 @@ PRESET, IMAGES_PER_CLASS = "imagenet_s919", 1089  # 1,000,791 prompts
 QUICK_PRESET, QUICK_IMAGES_PER_CLASS = "storybook", 200
 HASH_SEEDS = ("1", "1", "2")
 PROMPTS = Path("data/prompts.parquet")
+LISTS = ROOT / "../shared/data/lists"
+"""Where the class list and the WordNet of `PRESET` lie."""
 
 
 def write_params(folder: Path, preset: str, images_per_class: int) -> None:
-    """A preset with another budget, its paths made to hold in any folder."""
+    """A preset with another budget, its files those of `LISTS`."""
     params = yaml.safe_load((ROOT / f"presets/{preset}.yaml").read_text(encoding="utf-8"))
     section = params["expand_prompts"]
     section["images_per_class"] = images_per_class
-    kind, _, path = section["lexicon"].partition(":")
-    if path:
-        section["lexicon"] = f"{kind}:{(ROOT / path).resolve()}"
     if section["classes_file"] != "none":
-        section["classes_file"] = str((ROOT / section["classes_file"]).resolve())
+        section["lexicon"] = f"wordnet:{(LISTS / 'oewn-nouns.xml.xz').resolve()}"
+        section["classes_file"] = str((LISTS / "imagenet_s_919.tsv").resolve())
     (folder / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
 
 

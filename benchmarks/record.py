@@ -6,7 +6,7 @@ import platform
 import shlex
 import sys
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import datetime
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,10 +32,12 @@ class Bar:
 
     @classmethod
     def at_most(cls, name: str, value: float, bound: float) -> "Bar":
+        """A bar that holds where the value is not above the bound."""
         return cls(name, value, bound, value <= bound)
 
     @classmethod
     def at_least(cls, name: str, value: float, bound: float) -> "Bar":
+        """A bar that holds where the value is not below the bound."""
         return cls(name, value, bound, value >= bound)
 
 
@@ -54,7 +56,7 @@ def what_ran(**details: Any) -> dict[str, Any]:
     module = f"benchmarks.{Path(sys.argv[0]).stem}"
     return {
         "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
-        "date": date.today().isoformat(),
+        "date": datetime.now().astimezone().date().isoformat(),
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, no GPU used",
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},

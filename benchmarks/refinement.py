@@ -96,7 +96,7 @@ class Recipe:
         stack = with_background([picture.maps], (height, width), beta)
         # On a CPU argmax is far slower over a leading dimension than max.
         channel = self.refine(picture.image, stack)[0].max(0).indices
-        return picture.classes[channel.numpy()]
+        return np.take(picture.classes, channel.numpy())
 
 
 @dataclass(frozen=True)

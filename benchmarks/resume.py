@@ -227,7 +227,10 @@ def flip_byte(stage: str, params: Params, root: Path, whole: Path, seed: int) ->
 def small_disk(folder: Path, size: int) -> Iterator[Callable[[int], None] | None]:
     """A tmpfs of so many bytes at ``folder``; gives what makes it larger, or None without one."""
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True).returncode:
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(command, capture_output=True, check=False).returncode
+    ):
         yield None
         return
     try:
@@ -264,7 +267,7 @@ def fill_disk(stage: str, params: Params, root: Path, whole: Path) -> Row:
         }
 
 
-def grow(params: Params, root: Path, per_class: int) -> Row:
+def grow(root: Path, per_class: int) -> Row:
     """Ask for 10 % more prompts: the old shards stay, the new ones are sampled."""
     stage, more = "sample_images", per_class // 10
     before, computed, shards = digests(root, stage), images(root), finished(root, stage)
@@ -296,7 +299,7 @@ def measure(folder: Path, per_class: int, kills: int, seed: int) -> list[Row]:
         spare = folder / f"{stage}-full"
         shutil.copytree(whole, spare, ignore=shutil.ignore_patterns(".maskloom", "images"))
         rows.append(fill_disk(stage, params, spare, whole))
-    rows.append(grow(params, whole, per_class))
+    rows.append(grow(whole, per_class))
     return rows
 
 

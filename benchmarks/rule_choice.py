@@ -21,7 +21,7 @@ def worst(scores: pa.Table, rule: str) -> np.ndarray:
     kind, score = rule.split("_")
     sign = 1 if kind == "min" else -1
     if rule in WHOLE_RULES:
-        return sign * scores[score].cast(pa.float64()).to_numpy()
+        return sign * np.asarray(scores[score].cast(pa.float64()))
     lists = scores["classes"].combine_chunks()
     values = pc.struct_field(pc.list_flatten(lists), score).cast(pa.float64())
     found = np.full(len(scores), np.inf)

@@ -184,7 +184,7 @@ def epoch(dataset: dict[str, Any]) -> tuple[float, float]:
 
 def _cpu_seconds(processes: list[psutil.Process]) -> float:
     times = [process.cpu_times() for process in processes]
-    return sum(each.user + each.system for each in times)
+    return float(sum(each.user + each.system for each in times))
 
 
 def compare_loading(root: Path, count: int, rounds: int) -> tuple[list[Row], dict[str, float]]:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Annotated, Any
@@ -31,11 +31,14 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.comparison import Row, judge, markdown, summarise, write
+from flows.graph import written_paths
 from flows.grids import Cell, Grid, cells, grid_names, read_grid, waits
 from flows.processes import run_in_group
 from flows.run_log import only_run
-from flows.synthesize import StageOutput, child_environment
+from flows.stage_output import StageOutput
+from flows.synthesize import child_environment
 from tasks.entry import run_tool
+from tasks.git import git
 from tasks.params import InputError, load_params
 
 RESULTS = Path("comparisons")
@@ -74,22 +77,28 @@ class Workspaces:
     def _prepare(self, folder: Path) -> None:
         if not (folder / ".git").exists():
             folder.parent.mkdir(parents=True, exist_ok=True)
-            _git(self.root, "clone", "--quiet", "--no-checkout", str(self.root), str(folder))
-        _git(folder, "fetch", "--quiet", "origin", self.commit)
-        _git(folder, "checkout", "--quiet", "--force", "--detach", self.commit)
+            git(["clone", "--quiet", "--no-checkout", str(self.root), str(folder)], self.root)
+        git(["fetch", "--quiet", "origin", self.commit], folder)
+        git(["checkout", "--quiet", "--force", "--detach", self.commit], folder)
         cache = (self.root / ".dvc/cache").resolve()
         _dvc(folder, "config", "--quiet", "--local", "cache.dir", str(cache))
 
 
 def link_inputs(params: dict[str, Any], root: Path, folder: Path) -> None:
-    """Make relative paths of ``params`` that lie only in the user's tree reachable in a clone."""
+    """Make relative paths of ``params`` that lie only in the user's tree reachable in a clone.
+
+    What the stages write is not among them: the clone makes its own.
+    """
+    written = written_paths(root)
     for value in _texts(params):
         source, there = root / value, folder / value
         if not value or Path(value).is_absolute() or there.exists() or not source.exists():
             continue
+        if {value, *map(str, Path(value).parents)} & written:
+            continue
         there.parent.mkdir(parents=True, exist_ok=True)
-        there.unlink(missing_ok=True)
-        there.symlink_to(source.resolve())
+        with suppress(FileExistsError):  # outside of the clone, where another may be as fast
+            there.symlink_to(source.resolve())
 
 
 def _texts(tree: Any) -> Iterator[str]:
@@ -200,8 +209,8 @@ def compare(grid_name: str, jobs: int = 1, root: Path = Path()) -> list[Row]:
     grid = read_grid(grid_name, root)
     order = cells(grid, root)
     check_params(order, root)
-    commit = _git(root, "rev-parse", "HEAD")
-    if changed := _git(root, "status", "--porcelain", "--untracked-files=no"):
+    commit = git(["rev-parse", "HEAD"], root).strip()
+    if changed := git(["status", "--porcelain", "--untracked-files=no"], root):
         get_run_logger().warning(
             "not committed, so not part of what is compared:\n%s", "\n".join(changed.splitlines())
         )
@@ -243,7 +252,7 @@ def _run(
             rows[position] = row = future.result()
         except Exception as error:  # of a stage, of Prefect: the other runs go on all the same
             failed.append(f"{order[position].name}: {error}")
-            log.error("%s", failed[-1])
+            log.error("%s", failed[-1])  # noqa: TRY400  # the trace is in the run's own log
             continue
         finished.add(order[position], grid, row)
         write(grid, in_order(grid, rows), spaces.root / RESULTS / grid_name)
@@ -292,11 +301,6 @@ def check_params(order: list[Cell], root: Path) -> None:
             raise InputError(f"{cell.name}: {told}") from None
         finally:
             path.unlink()
-
-
-def _git(folder: Path, *words: str) -> str:
-    command = ["git", "-C", str(folder), *words]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def _dvc(folder: Path, *words: str) -> None:

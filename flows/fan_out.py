@@ -8,7 +8,6 @@ shard is computed makes no difference to its bytes, on machines of a kind.
 
 import importlib
 import pickle
-import socket
 from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -31,6 +30,7 @@ from flows.shard_workers import Workers, slot_name
 from tasks.in_use import write_in_use
 from tasks.machine import choose_device
 from tasks.params import InputError, Params, load_params
+from tasks.service_checks import silent
 from tasks.work_store import Shard, WorkStore
 
 SHARDED = {
@@ -245,11 +245,9 @@ def _ray_resources(how: FanOut) -> AbstractContextManager[Any]:
 
 
 def _answers(address: str) -> None:
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, ValueError) as error:
+    problem = silent(address)
+    if problem:
         raise InputError(
-            f"fan_out.address: nothing answers at {address!r} ({error}); give the head node's, "
+            f"fan_out.address: nothing answers at {address!r} ({problem}); give the head node's, "
             "such as ray://head:10001, or leave it out for a cluster on this machine"
-        ) from None
+        )

@@ -14,6 +14,7 @@ from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 from tasks.params import InputError
+from tasks.revisions import WORKSPACE, Revision
 
 
 class _StageChoice:
@@ -35,7 +36,7 @@ def stage_names(root: Path = Path()) -> list[str]:
     Raises:
         InputError: there is no ``dvc.yaml``.
     """
-    return list(_read(root / "dvc.yaml").get("stages", {}))
+    return list(_stages(root))
 
 
 def select_stages(
@@ -65,16 +66,17 @@ def select_stages(
 
 def output_digests(root: Path = Path()) -> dict[str, str]:
     """Output path -> MD5 from ``dvc.lock``, sorted; empty before the first run."""
-    outs = [out for stage in _lock(root).values() for out in stage.get("outs", [])]
-    return {out["path"]: out["md5"] for out in sorted(outs, key=lambda out: out["path"])}
+    here = Revision(WORKSPACE, None, root)
+    return {path: here.outs[path].md5 for path in sorted(here.outs)} if here.locked_stages else {}
 
 
 def stage_outputs(stage: str, root: Path = Path()) -> dict[str, str]:
     """As `output_digests`, of one stage; data before numbers and plots."""
-    outs = _lock(root).get(stage, {}).get("outs", [])
+    here = Revision(WORKSPACE, None, root)
+    outs = here.outs_of(stage) if stage in here.locked_stages else []
     last = ("metrics/", "plots/")
-    ordered = sorted(outs, key=lambda out: (out["path"].startswith(last), out["path"]))
-    return {out["path"]: out["md5"] for out in ordered}
+    ordered = sorted(outs, key=lambda out: (out.path.startswith(last), out.path))
+    return {out.path: out.md5 for out in ordered}
 
 
 def named_files(root: Path = Path()) -> tuple[list[str], list[str]]:
@@ -84,17 +86,25 @@ def named_files(root: Path = Path()) -> tuple[list[str], list[str]]:
         what the stages read and none writes, folders included, and what they write past DVC's
         cache, with DVC's own files. Not all of them need to exist.
     """
-    stages = _read(root / "dvc.yaml").get("stages", {}).values()
-    written: dict[str, bool] = {}  # path -> DVC caches it
-    for stage in stages:
-        for out in chain.from_iterable(
-            stage.get(kind, []) for kind in ("outs", "metrics", "plots")
-        ):
-            (path, options) = next(iter(out.items())) if isinstance(out, dict) else (out, {})
-            written[path] = options.get("cache", True)
+    stages = _stages(root).values()
+    written = {path: cached for stage in stages for path, cached in stage_writes(stage).items()}
     read = {path for stage in stages for path in stage.get("deps", []) if path not in written}
     results = [path for path, cached in written.items() if not cached]
     return sorted(read), ["dvc.yaml", "dvc.lock", "params.yaml", *results]
+
+
+def stage_writes(stage: Mapping[str, Any]) -> dict[str, bool]:
+    """What a stage of ``dvc.yaml`` writes: path -> whether DVC caches it."""
+    found = {}
+    for out in chain.from_iterable(stage.get(kind, []) for kind in ("outs", "metrics", "plots")):
+        path, options = next(iter(out.items())) if isinstance(out, dict) else (out, {})
+        found[path] = options.get("cache", True)
+    return found
+
+
+def written_paths(root: Path = Path()) -> set[str]:
+    """Everything that the stages write."""
+    return {path for stage in _stages(root).values() for path in stage_writes(stage)}
 
 
 def unchanged_stages(stages: list[str], env: Mapping[str, str] | None = None) -> set[str]:
@@ -104,14 +114,10 @@ def unchanged_stages(stages: list[str], env: Mapping[str, str] | None = None) ->
     return set(stages) - set(json.loads(answer.stdout)) if answer.returncode == 0 else set()
 
 
-def _lock(root: Path) -> dict[str, Any]:
-    path = root / "dvc.lock"
-    return _read(path).get("stages", {}) if path.exists() else {}
-
-
-def _read(path: Path) -> dict[str, Any]:
+def _stages(root: Path) -> dict[str, dict[str, Any]]:
+    path = root / "dvc.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run from the repository root") from None
-    return content or {}
+    return dict((content or {}).get("stages", {}))

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from flows.graph import stage_writes
 from tasks.params import InputError
 from tasks.presets import preset_path
 
@@ -233,9 +234,7 @@ def stage_keys(stages: Mapping[str, Any], params: Tree, last: str) -> dict[str, 
         told = [name, stage["cmd"], values, sorted(keys[source] for source in sources)]
         keys[name] = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
         needs[name] = {name}.union(*(needs[source] for source in sources))
-        for kind in ("outs", "metrics", "plots"):
-            for out in stage.get(kind, []):
-                makers[out if isinstance(out, str) else next(iter(out))] = name
+        makers |= dict.fromkeys(stage_writes(stage), name)
     return {name: keys[name] for name in stages if name in needs[last]}
 
 

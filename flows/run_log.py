@@ -8,7 +8,6 @@ import fcntl
 import json
 import os
 import socket
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from flows.graph import output_digests
 from flows.results import StageRun
+from tasks.git import ask_git
 from tasks.params import InputError
 from tasks.report_script import script_json
 
@@ -85,6 +85,5 @@ def append_run(
 
 def revision(root: Path = Path()) -> str | None:
     """The commit, with "-dirty" where tracked files differ from it; None outside of git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    answer = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() or None
+    described = ["describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    return (ask_git(described, root) or "").strip() or None

@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -27,6 +26,7 @@ from rich.table import Table
 from flows.graph import named_files
 from flows.results import EVALUATION
 from tasks.entry import run_tool
+from tasks.git import ask_git, git
 from tasks.params import InputError
 from tasks.revisions import Revision
 
@@ -70,41 +70,43 @@ def keep(run_id: str, ended: str, root: Path = Path()) -> str | None:
     Returns:
         The version's name; None outside of git or before the first commit.
     """
-    try:
-        base = _git(root, "rev-parse", "--verify", "--quiet", "HEAD")
-    except (subprocess.CalledProcessError, FileNotFoundError):
+    head = ask_git(["rev-parse", "--verify", "--quiet", "HEAD"], root)
+    if head is None:
         return None
+    base = head.strip()
     digits = "".join(filter(str.isdigit, ended.partition("+")[0]))
     name = f"{PREFIX}{digits[:8]}-{digits[8:14]}-{run_id[:8]}"
     message = f"Run {run_id} of the flow\n\nEnded {ended}."
     identity = {} if _knows_committer(root) else _IDENTITY
-    commit = _git(root, "commit-tree", _tree(root), "-p", base, "-m", message, env=identity)
-    _git(root, "update-ref", f"refs/exps/{base[:2]}/{base[2:]}/{name}", commit)
+    commit = git(["commit-tree", _tree(root), "-p", base, "-m", message], root, identity).strip()
+    git(["update-ref", f"refs/exps/{base[:2]}/{base[2:]}/{name}", commit], root)
     return name
 
 
 def _tree(root: Path) -> str:
     """The hash of a tree: tracked files as they are now, and those that DVC's graph names."""
-    index = root / _git(root, "rev-parse", "--git-path", "index")
+    index = root / git(["rev-parse", "--git-path", "index"], root).strip()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "index")
         if index.exists():
             shutil.copy2(index, copy)  # with it what git knows of unchanged files
         env = {"GIT_INDEX_FILE": str(copy)}
-        _git(root, "add", "--update", ".", env=env)
+        git(["add", "--update", "."], root, env)
         sources, results = named_files(root)
         new = ["ls-files", "-z", "--others", "--exclude-standard", "--", *sources]
-        untracked = [path for path in _git(root, *new, env=env).split("\0") if path]
+        untracked = [path for path in git(new, root, env).split("\0") if path]
         for path in (*untracked, *results):
             if (root / path).exists():
-                _git(root, "add", "--force", "--", path, env=env)
-        return _git(root, "write-tree", env=env)
+                git(["add", "--force", "--", path], root, env)
+        return git(["write-tree"], root, env).strip()
 
 
 def versions(root: Path = Path()) -> list[Version]:
     """All kept versions, the latest first."""
     form = "%(refname:lstrip=4)%09%(objectname)%09%(parent)%09%(committerdate:iso-strict)"
-    listed = _git(root, "for-each-ref", "--sort=-refname:lstrip=4", f"--format={form}", "refs/exps")
+    listed = git(
+        ["for-each-ref", "--sort=-refname:lstrip=4", f"--format={form}", "refs/exps"], root
+    )
     rows = [line.split("\t") for line in listed.splitlines()]
     found = [row for row in rows if row[0].startswith(PREFIX)]
     return sorted(
@@ -150,7 +152,7 @@ def restore(name: str, folder: Path, root: Path = Path()) -> Version:
     version = find(name, root)
     if folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder}: is not empty; name a new folder for {version.name}")
-    _git(root, "worktree", "add", "--quiet", "--detach", os.path.abspath(folder), version.commit)
+    git(["worktree", "add", "--quiet", "--detach", os.path.abspath(folder), version.commit], root)
     cache = _dvc(root, "cache", "dir").stdout.strip()
     _dvc(folder, "cache", "dir", "--local", cache)
     linked = _dvc(folder, "checkout", "--force", check=False)
@@ -164,23 +166,8 @@ def restore(name: str, folder: Path, root: Path = Path()) -> Version:
 
 
 def _knows_committer(root: Path) -> bool:
-    try:
-        _git(root, "-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT")
-    except subprocess.CalledProcessError:
-        return False
-    return True
-
-
-def _git(root: Path, *command: str, env: Mapping[str, str] | None = None) -> str:
-    answer = subprocess.run(
-        ["git", *command],
-        cwd=root,
-        env={**os.environ, **(env or {})},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return answer.stdout.strip()
+    asked = ["-c", "user.useConfigOnly=true", "var", "GIT_COMMITTER_IDENT"]
+    return ask_git(asked, root) is not None
 
 
 def _dvc(root: Path, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:

@@ -26,6 +26,19 @@ PIPELINES = {
 }
 """Pipelines that can be sampled from: the parts that are loaded, and the stem of their weights."""
 
+HUB = "https://huggingface.co"
+LOADED = " ".join(
+    f"--include '{pattern}'"
+    for pattern in (
+        "*.json",
+        "*/merges.txt",
+        "unet/diffusion_pytorch_model.safetensors",
+        "vae/diffusion_pytorch_model.safetensors",
+        "text_encoder*/model.safetensors",
+    )
+)
+"""Options of ``hf download`` for what is loaded: such a repository holds the weights many times."""
+
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -57,7 +70,7 @@ class BaseModel:
         return sorted({-(-side // 2**level) for level in self.attention_levels}, reverse=True)
 
 
-def find_model(model: str, root: Path = Path(".")) -> Path:
+def find_model(model: str, root: Path = Path()) -> Path:
     """The folder of ``sample_images.model``: a path, or an id in the hub's local cache.
 
     Raises:
@@ -79,8 +92,8 @@ def find_model(model: str, root: Path = Path(".")) -> Path:
             return Path(index).parent
     raise InputError(
         f"sample_images.model: {model} is neither a folder nor a model in the hub's cache; give "
-        "the path of a folder in diffusers format, or fetch the model once with "
-        f"`hf download {model}`"
+        f"the path of a folder in diffusers format, or read the licence, {HUB}/{model}, and fetch "
+        f"the model once into that cache with `hf download {model} {LOADED}`"
     )
 
 

@@ -60,7 +60,7 @@ class Captured:
         """The file: the same bytes for the same arrays."""
         arrays = {f"cross/{step}/{h}x{w}": value for (step, (h, w)), value in self.cross.items()}
         arrays |= {f"self/{h}x{w}": value for (h, w), value in self.self_attention.items()}
-        return save({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)})
+        return bytes(save({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}))
 
 
 def decode_capture(data: bytes) -> Captured:

@@ -5,6 +5,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+CATEGORIES = "https://raw.githubusercontent.com/LUSSeg/ImageNet-S/main/data/categories"
 NAME_COLUMNS = ("name", "imagenet_name")
 
 
@@ -25,8 +26,9 @@ def read_class_list(path: Path) -> list[dict[str, str]]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise ValueError(
-            f"{path}: no such file; the lists of ImageNet-S (50, 300, 919 classes) are in the "
-            "repository LUSSeg/ImageNet-S under data/categories: copy one there, or give its path"
+            f"{path}: no such file; the lists of ImageNet-S (50, 300, 919 classes) are in "
+            "https://github.com/LUSSeg/ImageNet-S under data/categories (read its terms there): "
+            f"`curl -fL --create-dirs -o {path} {CATEGORIES}/{path.name}`, or give another path"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read as text: {error}; give a list of wnids") from None

@@ -12,11 +12,11 @@ import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pyarrow.compute as pc
 from pyarrow import parquet
 
+from tasks.croissant_records import FILES, Json, record_sets
 from tasks.digests import CACHE_PATH, DigestCache
 from tasks.progress import progress
 from tasks.provenance import (
@@ -32,27 +32,8 @@ from tasks.provenance import (
 from tasks.records import read_json
 from tasks.revisions import LOCK, WORKSPACE, Revision, recorded_at
 
-Json = dict[str, Any]
-
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
 CLASSES = "data/dataset/classes.json"
-_FILES = {
-    "images": (SAMPLES, "*.png", "The images."),
-    "labels": (MASKS, "*.label.png", "Label maps: a pixel's value is its class, see `classes`."),
-    "reliability": (MASKS, "*.reliability.png", "How far each pixel's label is to be trusted."),
-}
-"""File set -> the index of its shards, the names in them, what they are."""
-_COLUMNS = {
-    "sample_id": ("sc:Text", "A hash of all that the image is made from."),
-    "prompt_id": ("sc:Text", "A hash of prompt, class words and seed."),
-    "text": ("sc:Text", "The prompt."),
-    "kept": ("sc:Boolean", "Whether the sample passed every filter."),
-    "reason": ("sc:Text", "Why it was rejected; empty where it was kept."),
-    "image": ("sc:Text", "Where the image lies: shard, offset, size."),
-    "label": ("sc:Text", "Where the label map lies."),
-    "reliability": ("sc:Text", "Where the reliability lies."),
-}
-"""Column of the dataset's index -> data type and meaning."""
 _CONTEXT: Json = {
     "@language": "en",
     "@vocab": "https://schema.org/",
@@ -137,7 +118,7 @@ def describe(
         **({"datePublished": commit["date"]} if commit else {}),
         **_provenance(here, locked),
         "distribution": list(_distribution(here, out)),
-        "recordSet": list(_record_sets(classes, parquet.read_schema(index).names)),
+        "recordSet": list(record_sets(classes, parquet.read_schema(index).names)),
     }
     return described
 
@@ -207,7 +188,7 @@ def _distribution(here: Revision, out: Path) -> Iterator[Json]:
             }
             advance(1)
     cache.save()
-    for name, (index, pattern, meaning) in _FILES.items():
+    for name, (index, pattern, meaning) in FILES.items():
         yield {
             "@type": "cr:FileSet",
             "@id": name,
@@ -226,99 +207,6 @@ def _shards(index: Path) -> dict[str, str | None]:
     pairs = parquet.read_table(index, columns=columns).group_by(columns).aggregate([])
     rows = sorted(pairs.to_pylist(), key=lambda row: row["shard"])
     return {row["shard"]: row.get("shard_digest") for row in rows}
-
-
-def _record_sets(classes: list[str], columns: list[str]) -> Iterator[Json]:
-    yield {
-        "@type": "cr:RecordSet",
-        "@id": "splits",
-        "name": "splits",
-        "dataType": "cr:Split",
-        "key": {"@id": "splits/name"},
-        "field": [
-            _field("splits/name", "sc:Text", "A split; rejected samples have none."),
-            _field("splits/url", "sc:URL", "What it is for."),
-        ],
-        "data": [
-            {"splits/name": "train", "splits/url": "cr:TrainingSplit"},
-            {"splits/name": "val", "splits/url": "cr:ValidationSplit"},
-        ],
-    }
-    yield {
-        "@type": "cr:RecordSet",
-        "@id": "classes",
-        "name": "classes",
-        "dataType": "sc:Enumeration",
-        "key": {"@id": "classes/value"},
-        "field": [
-            _field("classes/value", "sc:Integer", "The value of its pixels in label maps."),
-            _field("classes/name", "sc:Text", "Its name."),
-        ],
-        "data": [
-            {"classes/value": value, "classes/name": name} for value, name in enumerate(classes)
-        ],
-    }
-    fields = [
-        _field(f"samples/{name}", kind, meaning, {"fileObject": {"@id": DATASET}}, column=name)
-        for name, (kind, meaning) in _COLUMNS.items()
-        if name in columns
-    ]
-    split = _field(
-        *("samples/split", "sc:Text", "train, val, or empty where it was rejected."),
-        {"fileObject": {"@id": DATASET}},
-        column="split",
-    )
-    yield {
-        "@type": "cr:RecordSet",
-        "@id": "samples",
-        "name": "samples",
-        "description": "A row a sample, kept or rejected.",
-        "key": {"@id": "samples/sample_id"},
-        "field": [*fields, {**split, "references": {"field": {"@id": "splits/name"}}}],
-    }
-    for name, (_, _, meaning) in _FILES.items():
-        source = {"fileSet": {"@id": name}}
-        content = (
-            "sc:ImageObject" if name != "labels" else ["cr:SegmentationMask", "sc:ImageObject"]
-        )
-        identity = _field(
-            f"{name}/sample_id", "sc:Text", "The id in `samples`.", source, file="filename"
-        )
-        # No `references`: mlcroissant 1.1.1 cannot join files with a parquet table.
-        identity["source"]["transform"] = {"regex": r"([^\/.]+)\.[^\/]*png$"}
-        yield {
-            "@type": "cr:RecordSet",
-            "@id": f"{name}_of_samples",
-            "name": f"{name}_of_samples",
-            "description": meaning,
-            "key": {"@id": f"{name}/sample_id"},
-            "field": [
-                identity,
-                _field(f"{name}/content", content, meaning, source, file="content"),
-            ],
-        }
-
-
-def _field(
-    identity: str,
-    kind: str | list[str],
-    meaning: str,
-    source: Json | None = None,
-    *,
-    column: str | None = None,
-    file: str | None = None,
-) -> Json:
-    field: Json = {
-        "@type": "cr:Field",
-        "@id": identity,
-        "name": identity.rpartition("/")[2],
-        "description": meaning,
-        "dataType": kind,
-    }
-    if source is not None:
-        extract = {"column": column} if column else {"fileProperty": file}
-        field["source"] = {**source, "extract": extract}
-    return field
 
 
 @cache

@@ -114,8 +114,10 @@ def compare_code(before: Revision, after: Revision) -> list[Row]:
 
 
 def digest_columns(before: Revision, after: Revision) -> dict[str, list[str]]:
-    """Index -> the columns that are compared: of a part's bytes the CRC-32, or sizes where a side
-    has none; of the verdict the rule, or the reason where a side has no rule.
+    """Index -> the columns that are compared.
+
+    Of a part's bytes the CRC-32, or sizes where a side has none; of the verdict the rule, or the
+    reason where a side has no rule.
 
     Raises:
         InputError: an index is not on this machine.

@@ -122,7 +122,7 @@ def denoising_errors(unet: nn.Module, diffusion: Diffusion, batch: Batch) -> Ten
     added = None
     if batch.pooled is not None:
         added = {"text_embeds": batch.pooled, "time_ids": batch.time_ids}
-    said = unet(
+    said: Tensor = unet(
         noised.to(batch.text.dtype),
         batch.timesteps,
         encoder_hidden_states=batch.text,

@@ -8,6 +8,7 @@ Every image carries its provenance. The formats are in `tasks.exporters`, a modu
 """
 
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from tasks.exporters.source import Map, Sample, Source, Split
 from tasks.params import InputError
 from tasks.progress import Advance, progress
 from tasks.records import read_json
+from tasks.revisions import WORKSPACE, Revision
 
 log = logging.getLogger(__name__)
 
@@ -47,12 +49,18 @@ SEVERAL = Parameter(consume_multiple=True, negative="")
 app = cyclopts.App(name="python -m tasks.export")
 
 
-def check_out(out: Path, overwrite: bool) -> None:
+def check_out(out: Path, overwrite: bool, root: Path = Path()) -> None:
     """Whether an export may go to ``out``, and be written beside it first.
 
+    Args:
+        out: the folder.
+        overwrite: whether an export there may be replaced.
+        root: of the pipeline, whose outputs are nobody else's place.
+
     Raises:
-        InputError: something is there that must not be replaced.
+        InputError: something is there that must not be replaced, or a stage empties the place.
     """
+    _check_place(out, root)
     partial = partial_of(out)
     if partial.exists() and not _is_partial(partial):
         raise InputError(
@@ -70,6 +78,18 @@ def check_out(out: Path, overwrite: bool) -> None:
         raise InputError(
             f"{out}: is not replaced, as it is no export: it has no {MANIFEST} of this command; "
             "choose another folder, or remove it yourself"
+        )
+
+
+def _check_place(out: Path, root: Path) -> None:
+    """Refuse a folder inside of a stage's output, which goes when the stage runs again."""
+    here = Revision(WORKSPACE, None, root)
+    below = Path(os.path.relpath(out.resolve(), root.resolve())).as_posix()
+    owner = here.owner(below) if here.locked_stages else None
+    if owner:
+        raise InputError(
+            f"{out}: lies in {owner.path}, which {here.maker[owner.path]} writes and empties; "
+            "choose a folder outside"
         )
 
 
@@ -190,8 +210,10 @@ def main(
         jpeg: write images as JPEG of quality 95 instead of lossless PNG; maps are always PNG.
         overwrite: replace OUT if it is an earlier export.
     """
-    check_out(out, overwrite)
     root = Path()
+    if out.name in ("", ".."):  # ``.`` has no name to be written beside
+        out = Path(os.path.abspath(out))
+    check_out(out, overwrite, root)
     source = Source(root, read_origin(root), split, include_rejected, masks, jpeg)
     splits = export(form, source, out)
     written = ", ".join(f"{count} {name}" for name, count in sorted(splits.items()))

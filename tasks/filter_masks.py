@@ -7,18 +7,24 @@ that the held-out part holds no twin of a training image.
 import logging
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import cyclopts
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from cyclopts import Parameter
 from pyarrow import compute as pc
 from pyarrow import parquet
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 from tasks import records
 from tasks.entry import run_stage
+from tasks.filter_settings import with_settings
 from tasks.params import FilterMasks, InputError, Params
 from tasks.shards import addresses
 from tasks.verdicts import RULES, Verdicts, judge
@@ -110,6 +116,16 @@ def summarise(table: pa.Table, class_names: list[str], least: int) -> dict[str, 
     }
 
 
+def _manifests(root: Path) -> tuple[pa.Table, pa.Table, pa.Table, pa.Table]:
+    """Samples, masks, prompts and scores."""
+    return (
+        parquet.read_table(root / "data/samples/index.parquet"),
+        parquet.read_table(root / "data/masks/index.parquet"),
+        parquet.read_table(root / "data/prompts.parquet", columns=["prompt_id", "text"]),
+        parquet.read_table(root / "data/scores/index.parquet"),
+    )
+
+
 def run(params: Params, root: Path = Path()) -> None:
     """Write ``data/dataset`` and ``metrics/filter.json``.
 
@@ -117,13 +133,7 @@ def run(params: Params, root: Path = Path()) -> None:
         InputError: nothing was kept for training.
     """
     section, names = params.filter_masks, params.expand_prompts.class_names
-    verdicts, table = decide(
-        parquet.read_table(root / "data/samples/index.parquet"),
-        parquet.read_table(root / "data/masks/index.parquet"),
-        parquet.read_table(root / "data/prompts.parquet", columns=["prompt_id", "text"]),
-        parquet.read_table(root / "data/scores/index.parquet"),
-        section,
-    )
+    verdicts, table = decide(*_manifests(root), section)
     summary = summarise(table, names, section.min_per_class)
     records.write_json(root / "metrics/filter.json", summary)
     if not summary["train"]:
@@ -142,15 +152,65 @@ def run(params: Params, root: Path = Path()) -> None:
             told,
             ", ..." if len(few) > FEW else "",
         )
+    log.info("%s", in_words(summary))
     out = root / "data/dataset"
     shutil.rmtree(out, ignore_errors=True)
     records.write_json(out / "classes.json", params.expand_prompts.label_names)
     records.write_columns(out / "index.parquet", with_reasons(verdicts, table), records.DATASET)
 
 
-def main() -> None:
+def in_words(summary: dict[str, Any]) -> str:
+    """The funnel in a line."""
+    reasons = ", ".join(f"{rule} {count:,}" for rule, count in summary["reasons"].items())
+    return (
+        f"{summary['kept']:,} of {summary['samples']:,} samples kept, {summary['train']:,} to "
+        f"train on and {summary['val']:,} held out; rejected by: {reasons or 'no rule'}"
+    )
+
+
+def show_preview(params: Params, settings: tuple[str, ...], root: Path = Path()) -> None:
+    """Print what params.yaml, with other values, would keep, beside what ``data/dataset`` does."""
+    section, names = with_settings(params, settings).filter_masks, params.expand_prompts.class_names
+    dataset = root / "data/dataset/index.parquet"
+    if not dataset.is_file():
+        raise InputError(f"{dataset}: is not there to compare with; run `dvc repro filter_masks`")
+    columns = ["classes", "kept", "rule", "split"]
+    before = summarise(parquet.read_table(dataset, columns=columns), names, section.min_per_class)
+    after = summarise(decide(*_manifests(root), section)[1], names, section.min_per_class)
+    console = Console(highlight=False)
+    for title, of in (("kept", "kept_per_class"), ("rejected by", "reasons")):
+        table = Table(title, "data/dataset", "preview", "change", box=None, pad_edge=False)
+        for name in {**before[of], **after[of]}:
+            counts = (before[of].get(name, 0), after[of].get(name, 0))
+            change = f"{counts[1] - counts[0]:+,}" if counts[0] != counts[1] else ""
+            table.add_row(escape(name), *(f"{count:,}" for count in counts), change)
+        console.print(table, "")
+    decided = f"set {', '.join(settings)} under filter_masks in params.yaml and " * bool(settings)
+    console.print(
+        f"preview: {in_words(after)}\nNothing was written. To decide so, {decided}run "
+        "`dvc repro filter_masks`",
+        markup=False,
+    )
+
+
+def main(
+    *,
+    preview: Annotated[
+        tuple[str, ...] | None,
+        Parameter(
+            help="print what the values of params.yaml would keep, or others, such as "
+            "min_area=0.06 'max_entropy={quantile: 0.95}', beside what data/dataset does; write "
+            "nothing",
+            consume_multiple=True,
+            negative="",
+        ),
+    ] = None,
+) -> None:
     """Keep or reject each sample by its scores, with a reason; split: data/dataset."""
-    run_stage(run)
+    if preview is None:
+        run_stage(run)
+    else:
+        run_stage(partial(show_preview, settings=preview))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from xml.sax.saxutils import escape
+from pathlib import Path
+from xml.sax.saxutils import escape, unescape
 
 from PIL import ExifTags, Image
 
@@ -35,6 +36,7 @@ _EXIF_HEADER = b"Exif\0\0"
 _XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\0"
 _MOST_IN_A_SEGMENT = 65_533
 """Bytes of a JPEG segment behind its length of 16 bits."""
+_XMP_SAMPLE_ID = re.compile("<maskloom:sample_id>(.*?)</maskloom:sample_id>", re.DOTALL)
 # What XML 1.0 has no way to write: control characters, surrogates, two non-characters.
 _NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
@@ -143,6 +145,19 @@ def stamp_jpeg(data: bytes, about: Provenance) -> bytes:
     exif[ExifTags.Base.DocumentName] = about.sample_id
     stamps = _segment(exif.tobytes()) + _segment(_XMP_HEADER + xmp_packet(about))
     return b"\xff\xd8" + stamps + rest
+
+
+def sample_id_of(path: Path) -> str | None:
+    """The sample that an exported image file says it is of; None where it says nothing.
+
+    Raises:
+        OSError: it is no PNG or JPEG.
+    """
+    with Image.open(path, formats=("PNG", "JPEG")) as image:
+        packet = image.info.get(_XMP_KEYWORD) or image.info.get("xmp") or b""
+    text = packet.decode("utf-8", "replace") if isinstance(packet, bytes) else packet
+    found = _XMP_SAMPLE_ID.search(text)
+    return unescape(found[1]) if found else None
 
 
 def _text(value: str) -> str:

@@ -216,8 +216,9 @@ def _check_folder(
 def _differing(
     here: Revision, out: Artifact, path: str, expected: str, found: str, known: set[str]
 ) -> Iterator[Finding]:
-    """Of a file with other bytes than ``dvc.lock`` holds: what is wrong, unless that is known, and
-    whether the cache can mend it. A file may be a hard link to it, and is then damaged with it.
+    """What is wrong with a file of other bytes than ``dvc.lock`` holds, unless that is known.
+
+    And whether the cache can mend it: a file may be a hard link to it, and is then damaged with it.
     """
     kept = here.cached(expected)
     if kept.is_file() and file_md5(kept) != expected:

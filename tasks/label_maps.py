@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import DTypeLike
 from PIL import Image
 
-IGNORE = 255
-"""Of ``uint8`` label maps; `ignore_value` tells it for either type."""
+IGNORE, IGNORE_16_BIT = 255, 65535
+"""Of ``uint8`` and of ``uint16`` label maps, the highest value; `ignore_value` tells it by type."""
 BACKGROUND = 0
 """The label of what is no class, where there is such a label."""
-MOST_LABELS: dict[np.dtype, int] = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
-"""Of each type of label map, the background counted; the highest value is left for ignore."""
+MOST_LABELS: dict[np.dtype, int] = {
+    np.dtype(np.uint8): IGNORE,
+    np.dtype(np.uint16): IGNORE_16_BIT,
+}
+"""Of each type of label map, the background counted: all values below the one for ignore."""
 
 
 def label_dtype(labels: int) -> np.dtype:
@@ -32,14 +35,14 @@ def label_dtype(labels: int) -> np.dtype:
 
 
 def ignore_value(dtype: DTypeLike) -> int:
-    """The label where nothing is said: the type's highest value, 255 or 65535.
+    """The label where nothing is said, 255 or 65535.
 
     Raises:
         ValueError: label maps have another type.
     """
     if np.dtype(dtype) not in MOST_LABELS:
         raise ValueError(f"a label map is uint8 or uint16, not {np.dtype(dtype)}")
-    return int(np.iinfo(dtype).max)
+    return MOST_LABELS[np.dtype(dtype)]
 
 
 def palette(count: int = 256) -> list[tuple[int, int, int]]:

@@ -1,8 +1,9 @@
 """Where samples and networks come from, what changed between revisions, and whether all is whole.
 
     python -m tasks.lineage explain 3f2a       a sample, by its id or a beginning of it
+    python -m tasks.lineage explain exported/JPEGImages/3f2a.png       an exported image
     python -m tasks.lineage trace models/segmenter
-    python -m tasks.lineage diff HEAD~1 workspace
+    python -m tasks.lineage diff HEAD~1 workspace      with --page FILE, as a page to look at
     python -m tasks.lineage check
     python -m tasks.lineage croissant          the dataset for other tools and catalogues
     python -m tasks.lineage openlineage        the runs for other tools and catalogues
@@ -21,6 +22,7 @@ from cyclopts import Parameter
 from cyclopts.types import NonNegativeInt
 from rich.console import Console, RenderableType
 
+from tasks import explanation_view
 from tasks import lineage_views as views
 from tasks.entry import run_tool
 
@@ -42,12 +44,12 @@ def explain(sample: str, *, as_json: AsJson = False) -> None:
     scores, verdict, files, the commit and the run of the flow.
 
     Args:
-        sample: its id, or a beginning of it that no other has.
+        sample: its id, a beginning of it that no other has, or an exported image file.
     """
     from tasks.provenance import explain
 
     found = explain(sample)
-    _show(found, views.explanation(found), as_json)
+    _show(found, explanation_view.explanation(found), as_json)
 
 
 @app.command
@@ -72,6 +74,7 @@ def diff(
     after: str = "workspace",
     *,
     examples: Annotated[NonNegativeInt, Parameter(help="samples of each kind to list")] = 10,
+    page: Path | None = None,
     as_json: AsJson = False,
 ) -> None:
     """What changed between two revisions.
@@ -83,12 +86,19 @@ def diff(
     Args:
         before: a commit, branch or tag of git, a DVC experiment, or workspace.
         after: the same.
+        page: write it as a page to look at instead, such as comparison.html.
     """
     from tasks.dataset_diff import compare
     from tasks.revisions import open_revision
 
     found = compare(open_revision(before), open_revision(after), examples)
-    _show(found, views.difference(found), as_json)
+    if page is None:
+        _show(found, views.difference(found), as_json)
+        return
+    from tasks.compare_revisions import write_comparison
+
+    write_comparison(found, page)
+    print(page)
 
 
 @app.command

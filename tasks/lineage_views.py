@@ -49,65 +49,9 @@ def grid(*columns: str, rows: Iterable[Iterable[Any]], title: str | None = None)
     for name in columns:
         table.add_column(Text(plain(name)), overflow="fold")
     for row in rows:
-        table.add_row(*(Text("" if cell is None else plain(cell)) for cell in row))
+        cells = ("" if cell is None else cell for cell in row)
+        table.add_row(*(one if isinstance(one, Text) else Text(plain(one)) for one in cells))
     return table
-
-
-def explanation(sample: Row) -> Group:
-    """What `tasks.provenance.explain` returns."""
-    prompt, model, adapter = sample["prompt"], sample["model"], sample["adapter"]
-    verdict = sample["verdict"]
-    parts: list[RenderableType] = [
-        facts(
-            [
-                ("sample", Text(sample["sample_id"], "bold")),
-                ("prompt", marked(prompt["text"], prompt["classes"])),
-                ("negative prompt", prompt["negative_prompt"] or "(none)"),
-                ("sentence", _sentence(prompt)),
-                ("seed", prompt["seed"]),
-                ("batch size", sample["batch_size"]),
-                (
-                    "base model",
-                    f"{model['path']}, SHA-256 {model['digest'] or 'not known any more'}",
-                ),
-                (
-                    "adapter",
-                    f"SHA-256 {adapter['digest']}, scale {adapter['scale']}" if adapter else "none",
-                ),
-            ]
-        ),
-        "",
-        grid(
-            *("class", "word", "is its", "levels below", "synset"),
-            rows=(
-                (one["name"], one["phrase"], _relation(one), one["depth"], one["synset"] or "-")
-                for one in prompt["classes"]
-            ),
-            title="Words",
-        ),
-    ]
-    if verdict:
-        parts.append(_verdict(verdict))
-    if sample["scores"]:
-        parts += ["", facts((name, _score(value)) for name, value in sample["scores"].items())]
-    if sample["classes"]:
-        first, *scores = sample["classes"][0]  # a column a class: there are more scores
-        cells = (
-            [name, *(_score(one[name]) for one in sample["classes"])]
-            for name in scores
-            if any(one[name] is not None for one in sample["classes"])
-        )
-        names = [one[first] for one in sample["classes"]]
-        parts += ["", grid("score", *names, rows=cells, title="Scores of its classes")]
-    parts += ["", _files(sample["files"])]
-    if sample["parameters"]:
-        text = yaml.safe_dump(sample["parameters"], sort_keys=False, default_flow_style=None)
-        parts += ["", Text("Parameters that made it (dvc.lock)", "italic"), Text(text.rstrip())]
-    if sample["parameters_changed"]:
-        parts += ["", _changed_since(sample["parameters_changed"])]
-    parts += ["", _origin(sample)]
-    parts += [Text(plain(f"Note: {note}"), "yellow") for note in sample["notes"]]
-    return Group(*parts)
 
 
 def difference(found: Row) -> Group:
@@ -115,7 +59,9 @@ def difference(found: Row) -> Group:
     before, after = (found[side]["revision"] for side in ("before", "after"))
     parts: list[RenderableType] = [Text(plain(f"{before} -> {after}"), "bold")]
     for name in ("parameters", "metrics"):
-        rows = ([one["key"], _score(one["before"]), _score(one["after"])] for one in found[name])
+        rows = (
+            [one["key"], score_text(one["before"]), score_text(one["after"])] for one in found[name]
+        )
         parts += _section(name.capitalize(), grid("key", before, after, rows=rows), found[name])
     code = ([one["path"], one["change"], ", ".join(one["stages"])] for one in found["code"])
     parts += _section("Code", grid("path", "change", "stages", rows=code), found["code"])
@@ -164,8 +110,13 @@ def ancestry(found: Row) -> Group:
             ("network", checkpoint["path"]),
             ("is", f"{found['output']} of {found['revision']['name']}"),
             ("SHA-256", checkpoint["sha256"]),
-            ("revision", _commit(commit)),
-            ("run", _run(run) if run else "no run in the run log made it"),
+            ("first commit", commit_text(commit)),
+            (
+                "run",
+                f"{outcome_text(run)} by {run_text(run)}"
+                if run
+                else "no run in the run log made it",
+            ),
         ]
     )
     tree = Tree(Text(plain(found["output"]), "bold"))
@@ -204,7 +155,8 @@ def _grow(tree: Tree, stage: Row) -> None:
             _grow(leaf, one["made_by"])
 
 
-def _commit(commit: Row | None) -> str:
+def commit_text(commit: Row | None) -> str:
+    """The commit whose ``dvc.lock`` holds what is told."""
     if commit is None:
         return "uncommitted: no commit's dvc.lock holds this"
     return f"{commit['commit'][:12]} of {commit['date']}: {commit['subject']}"
@@ -236,63 +188,21 @@ def _section(title: str, table: Table, rows: list[Row]) -> list[RenderableType]:
     return ["", Text(title, "italic"), table]
 
 
-def _sentence(prompt: Row) -> str:
-    if prompt["source"] == "templates":
-        return f"template {prompt['template']!r}"
-    how = "caption" if prompt["source"] == "captions" else "caption, class names appended,"
-    return f"{how} {prompt['caption_id']}"
-
-
-def _relation(one: Row) -> str:
-    return "plain name" if one["relation"] == "plain" else str(one["relation"])
-
-
-def _verdict(verdict: Row) -> RenderableType:
-    kept = verdict.get("kept")
-    said = Text("\n")
-    said.append("KEPT" if kept else "REJECTED", "bold green" if kept else "bold red")
-    if kept:
-        said.append(plain(f", split {verdict.get('split')}: every rule of filter_masks holds"))
-    else:
-        said.append(plain(f": {verdict.get('reason')}"))
-    rest = [
-        (name, value)
-        for name, value in verdict.items()
-        if name not in ("kept", "split", "reason") and value not in (None, "")
-    ]
-    return Group(said, facts(rest)) if rest else said
-
-
-def _files(files: Row) -> Table:
-    states = {True: "intact", False: "DAMAGED or missing", None: "not known"}
-    rows = (
-        (part, at["shard"], at["offset"], at["size"], at["sha256"] or "-", states[at["intact"]])
-        for part, at in files.items()
-    )
-    return grid("file", "shard", "offset", "bytes", "SHA-256", "bytes are", rows=rows)
-
-
-def _changed_since(changes: list[Row]) -> Table:
-    rows = ((one["key"], one["made_with"], one["now"]) for one in changes)
-    title = "params.yaml has other values now: `dvc repro` would make other samples"
-    return grid("key", "made with", "now", rows=rows, title=title)
-
-
-def _origin(sample: Row) -> Table:
-    found: list[tuple[str, Any]] = [("revision", _commit(sample["revision"]))]
-    for stage, run in sample["runs"].items():
-        found.append((stage, _run(run) if run else "made without the flow: no run in the run log"))
-    return facts(found)
-
-
-def _run(run: Row) -> str:
+def outcome_text(run: Row) -> str:
+    """What became of a stage in a run, and its time."""
     seconds = f" in {run['seconds']:.0f} s" if run["seconds"] is not None else ""
+    return f"{run['outcome'] or 'found'}{seconds}"
+
+
+def run_text(run: Row) -> str:
+    """A run of the flow: its id, when it began and where, and the code."""
     kept = f", kept as {run['version']}" if run["version"] else ""
     return (
-        f"{run['outcome'] or 'found'}{seconds} by Prefect run {run['run_id']}, started "
-        f"{run['started']} on {run['host']}, code {run['revision']}{kept}"
+        f"Prefect run {run['run_id']}, started {run['started']} on {run['host']}, code "
+        f"{run['revision']}{kept}"
     )
 
 
-def _score(value: Any) -> Any:
+def score_text(value: Any) -> Any:
+    """A number with four digits; all else as it is."""
     return f"{value:.4f}" if isinstance(value, float) else value

@@ -132,8 +132,8 @@ class Trainer:
         """One step of the optimiser; returns its mean loss, which nobody has waited for."""
         section = self.section
         total = torch.zeros((), device=self.device)
-        for batch in self.data.draw(step):
-            batch = batch.to(self.device)
+        for drawn in self.data.draw(step):
+            batch = drawn.to(self.device)
             errors = denoising_errors(self.pipeline.unet, self.diffusion, batch)
             if section.snr_gamma is not None:
                 weights = self.diffusion.min_snr_weights(batch.timesteps, section.snr_gamma)

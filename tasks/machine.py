@@ -54,14 +54,22 @@ def machine_problems(params: Params, root: Path) -> list[str]:
 
 
 def run_bytes(params: Params) -> int:
-    """Room for the run at most: samples and masks in the work store and in DVC's cache, and the
-    networks.
+    """Room for the run at most: samples and masks in store and cache, and the networks."""
+    count = params.expand_prompts.images_per_class * len(params.expand_prompts.classes)
+    return 2 * (sample_bytes(params) + mask_bytes(params)) * count + NETWORKS_BYTES
 
-    Per sample: image, label map and reliability as if PNG saved nothing, the attention of two
-    phrases in float16, and the headers of four members of a tar file.
+
+def mask_bytes(params: Params) -> int:
+    """A label map and its reliability as if PNG saved nothing, and the headers of two members."""
+    return 2 * params.sample_images.height * params.sample_images.width + 2 * 1024
+
+
+def sample_bytes(params: Params) -> int:
+    """An image as if PNG saved nothing, and the attention of two phrases in float16.
+
+    With the headers of two members of a tar file.
     """
-    section, prompts = params.sample_images, params.expand_prompts
-    pixels = section.height * section.width
+    section = params.sample_images
     kept = section.capture
     # All resolutions together have at most 4/3 of the positions of the largest; an autoencoder
     # divides the sides by 4 or more.
@@ -69,8 +77,7 @@ def run_bytes(params: Params) -> int:
     attention = 2 * 2 * len(kept.steps) * sum(side**2 for side in sides)
     if kept.self_attention is not None:
         attention += 2 * kept.self_attention.resolution**4
-    sample = 5 * pixels + attention + 4 * 1024
-    return 2 * sample * prompts.images_per_class * len(prompts.classes) + NETWORKS_BYTES
+    return 3 * section.height * section.width + attention + 2 * 1024
 
 
 def gpu_problems(params: Params) -> list[str]:

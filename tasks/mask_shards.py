@@ -26,6 +26,7 @@ CODE = (
     "extract_masks.py",
     "label_maps.py",
     "mask_methods.py",
+    "masks.py",
     "refine.py",
     "uncertainty.py",
 )
@@ -144,7 +145,7 @@ class PromptClasses:
                 f"data/samples: no prompt has the id {prompt_id}; data/prompts.parquet is of "
                 "another run, run sample_images again"
             )
-        return self._combinations[self._codes[at]]
+        return self._combinations[int(self._codes[at])]
 
 
 def _key(prompt_id: str) -> int:

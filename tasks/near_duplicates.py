@@ -28,7 +28,9 @@ def _frequencies() -> np.ndarray:
 
 def shrink(luma: np.ndarray) -> np.ndarray:
     """What the hash is made from: ``uint8 (H, W)`` averaged to ``float32 (32, 32)``."""
-    return cv2.resize(luma.astype(np.float32), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    size = (SIDE, SIDE)
+    small: np.ndarray = cv2.resize(luma.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return small
 
 
 def perceptual_hash(small: np.ndarray) -> np.ndarray:

@@ -123,7 +123,7 @@ def difference(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> 
 
 def is_pixel_art(image: np.ndarray) -> bool:
     """Whether an image is so small that its pixels should stay sharp."""
-    return max(image.shape[:2]) <= PIXEL_ART
+    return bool(max(image.shape[:2]) <= PIXEL_ART)
 
 
 def thumbnail(image: np.ndarray, side: int = THUMBNAIL) -> np.ndarray:
@@ -168,4 +168,4 @@ def _uri(kind: str, data: bytes) -> str:
 
 
 def _to_uint8(values: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(values), 0, 255), np.uint8)

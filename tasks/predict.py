@@ -85,7 +85,7 @@ def areas(name: str, label: np.ndarray, class_names: Sequence[str]) -> list[Area
     """The rows of the classes that a label map shows, by label value."""
     counts = np.bincount(label.ravel(), minlength=len(class_names))
     return [
-        (name, int(value), class_names[value], int(counts[value]), round(count / label.size, 6))
+        (name, int(value), class_names[value], int(count), round(count / label.size, 6))
         for value, count in enumerate(counts)
         if count
     ]

@@ -4,7 +4,6 @@ python -m tasks.presets list | use NAME | diff NAME
 """
 
 import difflib
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import cyclopts
 import yaml
 from cyclopts import Parameter
 
+from tasks.git import ask_git
 from tasks.params import InputError, load_params
 
 PRESETS = Path("presets")
@@ -80,9 +80,8 @@ def _kept_elsewhere(params: Path, root: Path) -> bool:
     content = params.read_bytes()
     if any(preset_path(name, root).read_bytes() == content for name in preset_names(root)):
         return True
-    command = ["git", "show", f"HEAD:./{PARAMS}"]
-    committed = subprocess.run(command, cwd=root, capture_output=True, check=False)
-    return committed.returncode == 0 and committed.stdout == content
+    committed = ask_git(["show", f"HEAD:./{PARAMS}"], root)
+    return committed is not None and committed.encode() == content
 
 
 @app.command(name="list")

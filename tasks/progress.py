@@ -16,9 +16,10 @@ LOG_SECONDS = 10.0
 
 
 class Advance(Protocol):
-    """Tells that ``count`` more units are done, and what else to show, such as the loss."""
+    """What the block of `progress` is given."""
 
-    def __call__(self, count: int, note: str = "", /) -> None: ...
+    def __call__(self, count: int, note: str = "", /) -> None:
+        """Tell that ``count`` more units are done, and what else to show, such as the loss."""
 
 
 @contextmanager

@@ -43,9 +43,11 @@ class Weighted(Generic[T]):
 
     @classmethod
     def of(cls, weights: Mapping[T, float]) -> "Weighted[T]":
+        """The things with their weights."""
         return cls(tuple(weights), tuple(accumulate(weights.values())))
 
     def draw(self, rng: Random) -> T:
+        """One of them, as often as its weight says."""
         place = rng.random() * self.cumulative[-1]
         return self.items[bisect(self.cumulative, place, hi=len(self.items) - 1)]
 

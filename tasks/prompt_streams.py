@@ -161,7 +161,7 @@ def _caption_row(
     plan: Plan, seed: int, caption: Caption, named: Named, kind: str
 ) -> tuple[Row, str]:
     if kind == "captions":
-        word_of = {name: word for name, word in named}
+        word_of = dict(named)
         texts = {name: word.text for name, word in named}
         text, spans = replace_mentions(caption, texts)
         places = [

@@ -9,7 +9,8 @@ an earlier spare's text; that is counted.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
@@ -69,7 +70,7 @@ class Stream:
         self._number += 1
         return self._draw(row_seed(self._plan, self._source, self._key, self._number))
 
-    def spare(self, given: Set[str]) -> Drawn:
+    def spare(self, given: AbstractSet[str]) -> Drawn:
         """A row of the class's own for the place of the last one, its text not given if possible.
 
         Raises:
@@ -110,10 +111,10 @@ def stream_shares(section: ExpandPrompts, source: Source) -> dict[Key, float]:
     the templates. Behind a caption stand plain names alone: any other word may contradict it.
     """
     shares: dict[Key, float] = defaultdict(float)
-    for kind, part in section.sources:
+    for wanted, part in section.sources:
         for relation in RELATIONS:
             share = getattr(section.shares, relation)
-            kind = kind if source.captions else "templates"
+            kind = wanted if source.captions else "templates"
             plain = kind == "classes_appended" or relation not in source.words
             key: Key = (kind, "plain" if plain else relation)
             if part * share > 0:

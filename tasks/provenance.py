@@ -15,6 +15,7 @@ from tasks.params import InputError
 from tasks.presets import differences
 from tasks.revisions import PARAMS, WORKSPACE, Revision, recorded_at
 from tasks.row_lookup import NEAR, find_ids, find_row, near_ids
+from tasks.rule_bounds import judged
 from tasks.run_records import read_runs, run_of
 from tasks.shards import Member
 
@@ -41,11 +42,13 @@ Row = dict[str, Any]
 
 
 def full_id(prefix: str, root: Path = Path()) -> str:
-    """The sample id that begins with ``prefix``.
+    """The sample id that begins with ``prefix``, or that an exported image file of this path bears.
 
     Raises:
         InputError: none does, or several do; near ones are named.
     """
+    if Path(prefix).is_file():
+        prefix = _stamped(Path(prefix))
     path = Revision(WORKSPACE, None, root).file(SAMPLES)
     found = find_ids(path, "sample_id", prefix, NEAR + 1) if prefix else []
     if prefix in found or len(found) == 1:
@@ -60,19 +63,37 @@ def full_id(prefix: str, root: Path = Path()) -> str:
     raise InputError(f"sample {prefix!r}: there is none in {SAMPLES}; {hint}")
 
 
+def _stamped(picture: Path) -> str:
+    """The sample id in an exported image file."""
+    from tasks.image_provenance import sample_id_of
+
+    try:
+        found = sample_id_of(picture)
+    except OSError as error:
+        raise InputError(
+            f"{picture}: is no image that can be read ({error}); give an exported image, or an id"
+        ) from None
+    if found is None:
+        raise InputError(
+            f"{picture}: says nothing of its sample; images that `python -m tasks.export` wrote do"
+        )
+    return found
+
+
 def explain(prefix: str, root: Path = Path()) -> Row:
     """All that is known of a sample.
 
     Args:
-        prefix: its id, or a beginning that no other has.
+        prefix: its id, a beginning that no other has, or the path of an exported image file.
 
     Returns:
         ``sample_id``, ``prompt``, ``batch_size`` (None where nobody kept it), ``model``,
         ``adapter``, ``parameters`` (by stage), ``parameters_changed`` (keys whose value in
         params.yaml is another now), ``files`` (image, attention, label, reliability, uncertainty:
         shard, offset, size, SHA-256 and whether the bytes are those that were written), ``scores``,
-        ``classes`` (scores by class), ``verdict``, ``revision`` (git commit, None = uncommitted)
-        and ``runs`` (by stage), ``notes``.
+        ``classes`` (scores by class), ``verdict``, ``rules`` (`tasks.rule_bounds.judged`: each
+        bound of filter_masks beside the score), ``revision`` (git commit, None = uncommitted) and
+        ``runs`` (by stage), ``notes``.
 
     Raises:
         InputError: there is no such sample, or a manifest is missing.
@@ -121,6 +142,9 @@ def explain(prefix: str, root: Path = Path()) -> Row:
         "scores": {name: value for name, value in scores.items() if name not in _NO_SCORES},
         "classes": classes,
         "verdict": {name: value for name, value in verdict.items() if name not in _NO_VERDICT},
+        "rules": judged(here.section("filter_masks"), scores, classes, here.find(SCORES))
+        if verdict and known
+        else [],
         "revision": recorded_at(here, list(STAGES.values())) if known else None,
         "runs": runs_of(here) if known else {},
         "notes": notes + (_drift(here) if known else []),

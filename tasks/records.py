@@ -268,9 +268,10 @@ def stream_rows(
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write ``value`` as indented JSON with a final newline."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write ``value`` as indented JSON with a final newline, whole or not at all."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    with new_file(path) as file:
+        file.write(text.encode())
 
 
 def read_json(path: Path) -> Any:

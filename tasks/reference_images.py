@@ -56,7 +56,9 @@ def find_images(
     base = base_folder(images, root)
     if glob.has_magic(images):
         pattern = str(Path(*Path(images).parts[_first_wild(Path(images)) :]))
-        paths = [base / name for name in glob.glob(pattern, root_dir=base, recursive=True)]
+        # Path.glob would find hidden files too.
+        names = glob.glob(pattern, root_dir=base, recursive=True)  # noqa: PTH207
+        paths = [base / name for name in names]
     elif base.is_dir():
         paths = list(base.rglob("*"))
     else:

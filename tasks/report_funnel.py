@@ -76,8 +76,11 @@ def funnel(prompts: int, summary: Row, section: FilterMasks) -> tuple[list[Row],
 
 
 def class_balance(samples: Samples, names: Sequence[str], colours: dict[str, str]) -> list[Row]:
-    """For each class: in how many samples it was asked for, in how many of them it was kept, and
-    its share of the pixels that the kept ones have for classes."""
+    """Each class's samples and pixels.
+
+    In how many samples it was asked for, in how many of them it was kept, and its share of the
+    pixels that the kept ones have for classes.
+    """
     asked, kept = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
     area = dict.fromkeys(names, 0.0)
     rows = zip(samples.column("kept"), samples.column("classes"), strict=True)

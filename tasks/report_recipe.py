@@ -3,11 +3,14 @@
 Imports no torch.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+import pyarrow as pa
 import yaml
 
-from tasks.params import Params
+from tasks.params import FilterMasks, Params
+from tasks.rule_bounds import quantile_bounds, rules_of
 
 Row = dict[str, Any]
 
@@ -85,3 +88,32 @@ def origin(params: Params, model: Row, adapter: Row) -> list[tuple[str, str]]:
         ("Attention", attention_in_words(params)),
         ("Mask", masks_in_words(params)),
     ]
+
+
+def asked(section: FilterMasks, names: Sequence[str], scores: pa.Table | None) -> list[Row]:
+    """What ``filter_masks`` asks of the scores, for the sample's page.
+
+    Args:
+        section: of the run.
+        names: of the classes, by code.
+        scores: ``data/scores``, which quantiles are of; None where there is none.
+
+    Returns:
+        ``score`` (as the gallery names it), ``least`` (whether smaller ones break it), ``quantile``
+        (None where the bound is a number) and ``bounds``: one, or one a class (None if unknown).
+    """
+    rows = []
+    for rule in rules_of(section.model_dump(mode="json")):
+        bounds: float | list[float | None] | None = rule.limit
+        if rule.quantile is not None:
+            found = quantile_bounds(rule, scores) if scores is not None else {}
+            bounds = [found.get(name) for name in names]
+        rows.append(
+            {
+                "score": rule.score if rule.of_class else f"image.{rule.score}",
+                "least": rule.is_least,
+                "quantile": rule.quantile,
+                "bounds": bounds,
+            }
+        )
+    return rows

@@ -35,6 +35,8 @@ _PLACES = {"shard", "shard_digest"} | {
 """Columns of the samples' table that say the same, or are for machines."""
 _NO_SCORES = {"value", "bound", "hash"}
 """Numbers that order nothing: a verdict's are scores of different kinds."""
+_IN_THE_REASON = {"value", "bound", "finite"}
+"""Columns that the verdict's reason tells."""
 
 Row = dict[str, Any]
 
@@ -53,16 +55,21 @@ class Samples:
     others: tuple[tuple[pa.Table, pa.Array], ...]
 
     def __len__(self) -> int:
-        return self.dataset.num_rows
+        return int(self.dataset.num_rows)
 
     def column(self, name: str) -> list[Any]:
         """A whole column of the dataset."""
-        return self.dataset.column(name).to_pylist()
+        return list(self.dataset.column(name).to_pylist())
 
     @property
     def prompts(self) -> int:
         """Prompts that were made, sampled or not."""
         return int(self.others[0][0].num_rows)
+
+    @property
+    def scores_table(self) -> pa.Table | None:
+        """``data/scores/index.parquet``; None where there is none."""
+        return self.others[2][0] if len(self.others) > 2 else None
 
     @property
     def entries(self) -> int:
@@ -72,7 +79,7 @@ class Samples:
     def first_classes(self) -> list[str]:
         """The class that each sample belongs to."""
         first = pc.list_element(self.dataset.column("classes"), 0)
-        return pc.struct_field(first, "name").to_pylist()
+        return list(pc.struct_field(first, "name").to_pylist())
 
     def rules(self) -> list[str]:
         """The rules that samples broke, in the order of their names; the first one is none."""
@@ -97,9 +104,11 @@ class Samples:
         return list(by_class), list(by_image)
 
     def part(self, start: int, count: int) -> list[Row]:
-        """Rows, each with its prompt's, sample's and scores' columns; of those that several tables
-        have, the dataset's. A class has what any table says of it."""
-        rows = self.dataset.slice(start, count).to_pylist()
+        """Rows, each with its prompt's, sample's and scores' columns.
+
+        Of those that several tables have, the dataset's. A class has what any table says of it.
+        """
+        rows: list[Row] = self.dataset.slice(start, count).to_pylist()
         for table, indices in self.others:
             found = table.take(indices.slice(start, count)).to_pylist()
             for row, other in zip(rows, found, strict=True):
@@ -166,7 +175,8 @@ def write_parts(
         }
         entry += sum(len(row["classes"]) for row in rows)
         write_script(folder / f"table-{number:04d}.js", "table", number, listed)
-        write_script(folder / f"lineage-{number:04d}.js", "lineage", number, _lineage(rows))
+        lineage = _lineage(rows, told={*samples.scores()[1], *_IN_THE_REASON})
+        write_script(folder / f"lineage-{number:04d}.js", "lineage", number, lineage)
 
 
 def utf16_offset(text: str, at: int) -> int:
@@ -205,12 +215,12 @@ def _table(
     }
 
 
-def _lineage(rows: list[Row]) -> Row:
-    """The columns that are not listed; shard addresses as shard, offset and size."""
+def _lineage(rows: list[Row], told: set[str]) -> Row:
+    """The columns that are not listed or ``told``; shard addresses as shard, offset and size."""
     shards: dict[str, int] = {}
     columns, addresses = {}, {}
     for name in rows[0]:
-        if name in _LISTED:
+        if name in _LISTED or name in told:
             continue
         values = [row[name] for row in rows]
         if name in _MEMBERS:
@@ -243,4 +253,4 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _is_known(column: pa.ChunkedArray) -> bool:
-    return column.null_count < len(column)
+    return bool(column.null_count < len(column))

@@ -6,7 +6,6 @@ them. Imports no torch, and DVC only for its settings.
 """
 
 import json
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +15,7 @@ from typing import Any
 import yaml
 
 from tasks.checksums import file_md5
+from tasks.git import ask_git
 from tasks.params import InputError
 
 WORKSPACE = "workspace"
@@ -126,7 +126,7 @@ class Revision:
         if self.commit is None:
             file = self.root / path
             return file.read_text(encoding="utf-8") if file.is_file() else None
-        return git(["show", f"{self.commit}:./{path}"], self.root)
+        return ask_git(["show", f"{self.commit}:./{path}"], self.root)
 
     def json(self, path: str) -> Any:
         """A JSON file as `text` or the cache has it; None where neither does."""
@@ -201,9 +201,9 @@ def open_revision(name: str, root: Path = Path()) -> Revision:
     """
     if name == WORKSPACE:
         return Revision(name, None, root)
-    commit = git(["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"], root)
+    commit = ask_git(["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"], root)
     if commit is None:
-        listed = git(["for-each-ref", "--format=%(objectname) %(refname)", "refs/exps"], root)
+        listed = ask_git(["for-each-ref", "--format=%(objectname) %(refname)", "refs/exps"], root)
         refs = [line.split(" ", 1) for line in (listed or "").splitlines()]
         found = [commit for commit, ref in refs if ref.rpartition("/")[2] == name]
         if not found:
@@ -226,7 +226,7 @@ def recorded_at(lock: Revision, paths: list[str]) -> dict[str, str] | None:
         return None
     pattern = "|".join(wanted.values()).replace(".", "[.]")
     options = ["--reverse", "--format=%H%x09%cI%x09%s", "--extended-regexp", f"-G{pattern}"]
-    listed = git(["log", *options, "--", LOCK], lock.root)
+    listed = ask_git(["log", *options, "--", LOCK], lock.root)
     for line in (listed or "").splitlines():
         commit, date, subject = line.split("\t", 2)
         there = Revision(commit, commit, lock.root)
@@ -241,19 +241,10 @@ def history(root: Path = Path()) -> Iterator[Revision]:
     """The workspace, then every commit of any branch that changed ``dvc.lock``, latest first."""
     if (root / LOCK).exists():
         yield Revision(WORKSPACE, None, root)
-    listed = git(["log", "--all", "--format=%H", "--", LOCK], root)
+    listed = ask_git(["log", "--all", "--format=%H", "--", LOCK], root)
     for commit in (listed or "").split():
-        if git(["cat-file", "-e", f"{commit}:./{LOCK}"], root) is not None:
+        if ask_git(["cat-file", "-e", f"{commit}:./{LOCK}"], root) is not None:
             yield Revision(commit[:12], commit, root)
-
-
-def git(arguments: list[str], root: Path) -> str | None:
-    """What git prints; None where it fails, or where there is no git."""
-    try:
-        answer = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=False)
-    except FileNotFoundError:
-        return None
-    return answer.stdout.decode("utf-8", "replace") if answer.returncode == 0 else None
 
 
 def cache_folder(root: Path) -> Path:

@@ -19,7 +19,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dist import barrier, is_main_process
@@ -27,7 +26,6 @@ from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.runner import Runner
 from torch import nn
 
-from mmseg_configs.reliability import ReliabilityHook
 from tasks import records
 from tasks.digests import CACHE_PATH, DigestCache, combine
 from tasks.durable import PARTIAL, remove_abandoned, sync, sync_tree
@@ -35,8 +33,8 @@ from tasks.in_use import write_in_use
 from tasks.initial_weights import InitialWeights, InitialWeightsHook
 from tasks.params import InputError
 from tasks.progress import progress
-from tasks.training_config import CURVE_POINTS
-from tasks.training_hooks import CurvesHook, ProgressHook, ValidationHook, find_hook, kept_weights
+from tasks.training_hooks import CurvesHook, ProgressHook, kept_weights
+from tasks.training_summary import summary
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +52,7 @@ CODE = (
     "tasks/shards.py",
     "tasks/training_config.py",
     "tasks/training_hooks.py",
+    "tasks/training_summary.py",
 )
 """The code that a training's result depends on, from the repository root."""
 PACKAGES = ("onedl-mmsegmentation", "onedl-mmengine", "onedl-mmcv")
@@ -111,13 +110,16 @@ def latest_checkpoint(folder: Path) -> Path | None:
 class _DeviceRunner(Runner):
     """A `Runner` on the device that the config names; MMEngine would take any GPU it finds."""
 
-    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+    def wrap_model(self, model_wrapper_cfg: dict[str, Any] | None, model: nn.Module) -> nn.Module:
         """Move the model; channels last is the layout in which convolutions run fastest."""
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no stub
         model = model.to(self.cfg.device)
-        if not self.distributed:
-            return revert_sync_batchnorm(model)
-        return MMDistributedDataParallel(model, broadcast_buffers=False)
+        wrapped: nn.Module = (
+            MMDistributedDataParallel(model, broadcast_buffers=False)
+            if self.distributed
+            else revert_sync_batchnorm(model)
+        )
+        return wrapped
 
     def save_checkpoint(self, out_dir: str, filename: str, *args: Any, **kwargs: Any) -> None:
         """Write a checkpoint as a whole; MMEngine would write it in place, and leave it at that."""
@@ -157,7 +159,7 @@ def train(
 
     Returns:
         A folder with ``weights.pth`` (a plain state dict on the CPU), ``config.py`` and
-        ``training.json`` (see `summary`).
+        ``training.json`` (see `tasks.training_summary`).
 
     Raises:
         InputError: ``start`` does not fit, or the batch cannot be shared by the processes.
@@ -282,39 +284,3 @@ def hand_over(finished: Path, folder: Path, names: Sequence[str]) -> dict[str, A
     records.write_json(folder / "classes.json", list(names))
     report: dict[str, Any] = records.read_json(finished / "training.json")
     return report
-
-
-def summary(runner: Runner) -> dict[str, Any]:
-    """What a finished training reports.
-
-    Returns:
-        ``iterations``; ``images``, the size of the training set; ``final_loss``, the mean over the
-        last tenth; ``curve``, the loss as [iteration, mean since the point before]; ``val``, mIoU
-        (0..1) on the validation images as [iteration, mIoU]; ``kept``, the iteration of the weights
-        that are kept; ``reliability``, where it was used, the rows of `ReliabilityHook`;
-        ``init_from``, where it started from given weights, see `load_initial`.
-    """
-    losses = runner.message_hub.log_scalars["train/loss"].data[0]
-    watching = find_hook(runner, ValidationHook)
-    reliability = find_hook(runner, ReliabilityHook)
-    initial = find_hook(runner, InitialWeightsHook)
-    result = {
-        "iterations": runner.iter,
-        "images": len(runner.train_dataloader.dataset),
-        "final_loss": round(float(np.mean(losses[-max(1, len(losses) // 10) :])), 5),
-        "curve": mean_curve(losses),
-        "val": watching.values if watching else [],
-        "kept": watching.kept(runner) if watching else runner.iter,
-    }
-    if reliability:
-        result["reliability"] = reliability.history
-    if initial:
-        result["init_from"] = initial.report
-    return result
-
-
-def mean_curve(values: Sequence[float], points: int = CURVE_POINTS) -> list[list[float]]:
-    """A series of one value per iteration as at most ``points`` of [last iteration, mean]."""
-    parts = np.array_split(np.asarray(values, float), min(points, len(values)))
-    ends = np.cumsum([len(part) for part in parts])
-    return [[int(end), round(float(part.mean()), 5)] for end, part in zip(ends, parts, strict=True)]

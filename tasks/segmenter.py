@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 import mmseg_configs.reliability  # noqa: F401  what configs name
 from tasks.checkpoints import WEIGHTS, read_checkpoint
-from tasks.label_maps import IGNORE
+from tasks.label_maps import label_dtype
 from tasks.machine import choose_device
 from tasks.params import InputError
 from tasks.training_config import LABEL_LOADERS, load_config
@@ -88,7 +88,7 @@ class Segmenter:
         self.network = network
         count = class_count(network)
         self.class_names = label_names(model, read.class_names, count)
-        self.dtype = np.uint8 if count <= IGNORE else np.uint16
+        self.dtype = label_dtype(count)
         self.pipeline = Compose(steps)
 
     def label(self, images: Iterable[np.ndarray], batch_size: int = 32) -> Iterator[np.ndarray]:

@@ -89,8 +89,12 @@ def parse_uri(uri: str) -> Member:
 
 
 def addresses(index: pa.Table, part: str) -> pa.ChunkedArray:
-    """A column of `Member.uri` from an index's ``shard``, ``<part>_offset`` and ``<part>_size``;
-    null where a row has none."""
+    """A column of `Member.uri`, null where a row has none.
+
+    Args:
+        index: with the columns ``shard``, ``<part>_offset`` and ``<part>_size``.
+        part: of a sample, such as image.
+    """
     shards = index["shard"].combine_chunks().dictionary_encode()
     paths = pa.array([URI_PREFIX + quote(path) for path in shards.dictionary.to_pylist()])
     offset, size = (index[f"{part}_{name}"].cast(pa.string()) for name in ("offset", "size"))

@@ -11,11 +11,11 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.config.utils import MODULE2PACKAGE
 
+from tasks.label_maps import IGNORE, IGNORE_16_BIT, ignore_value, label_dtype
 from tasks.machine import choose_device
 from tasks.params import InputError, TrainSegmenter
 
 CURVE_POINTS = 50
-IGNORE_8_BIT, IGNORE_16_BIT = 255, 65535
 SINGLE_NETWORKS = ("EncoderDecoder", "ReliabilityEncoderDecoder")
 LABEL_LOADERS = ("LoadAnnotations", "LoadLabelMap")
 OPTIM_WRAPPERS: dict[str, dict[str, Any]] = {
@@ -75,9 +75,8 @@ def build_config(
     device = choose_device(section.device)
     refuse_downloads(cfg.model, section.config)
     set_class_count(cfg.model, class_count)
-    ignore_index = IGNORE_8_BIT
-    if class_count > IGNORE_8_BIT:
-        ignore_index = IGNORE_16_BIT
+    ignore_index = ignore_value(label_dtype(class_count))
+    if ignore_index != IGNORE:
         use_16_bits(cfg)
     cfg.custom_hooks = cfg.get("custom_hooks", [])
     if reliability and section.reliability != "none":

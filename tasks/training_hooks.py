@@ -50,9 +50,8 @@ class ProgressHook(Hook):
         said = [f"loss {loss:.3f}"]
         reliability = find_hook(runner, ReliabilityHook)
         row = reliability.history[-1] if reliability and reliability.history else {}
-        for name in ("reliable", "agreement"):
-            if row.get(name) is not None:
-                said.append(f"{name} {row[name]:.2f}")
+        told = ("reliable", "agreement")
+        said += [f"{name} {row[name]:.2f}" for name in told if row.get(name) is not None]
         self.advance(1, ", ".join(said))
 
 
@@ -280,4 +279,4 @@ class IterationSeedHook(Hook):
     def _seed_loading(self, iteration: int) -> None:
         value = content_seed("loading", self.seed, iteration, get_rank())
         random.seed(value)
-        np.random.seed(value % 2**32)
+        np.random.seed(value % 2**32)  # noqa: NPY002  transforms draw from the global generator

@@ -44,4 +44,5 @@ def normalised_entropy(stack: Tensor) -> Tensor:
     """
     positive = stack.clamp(min=0)
     shares = positive / positive.sum(1, keepdim=True).clamp(min=torch.finfo(stack.dtype).tiny)
-    return torch.special.entr(shares).sum(1) / math.log(stack.shape[1])
+    entropy: Tensor = torch.special.entr(shares).sum(1)
+    return entropy / math.log(stack.shape[1])

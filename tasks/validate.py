@@ -31,7 +31,7 @@ from tasks.params import InputError
 from tasks.plain_text import plain
 from tasks.progress import progress
 from tasks.validators.findings import Classes, Entry, Finding, Outcome, Tree
-from tasks.validators.layouts import Format, detect, given_classes, read_tree
+from tasks.validators.layouts import Format, detect, given_classes, missing, read_tree
 
 AHEAD = 4
 """Entries a thread that are read before they are checked; they bound the memory."""
@@ -127,7 +127,8 @@ def show(report: Report, console: Console) -> None:
         console.print("Label values were not compared with classes: none are named; give --classes")
     counts = Counter(one.rule for one in report.findings)
     told = ", ".join(f"{count} {rule}" for rule, count in sorted(counts.items()))
-    console.print(f"{len(report.findings)} findings: {told}" if told else "No findings")
+    number = "1 finding" if len(report.findings) == 1 else f"{len(report.findings)} findings"
+    console.print(f"{number}: {told}" if told else "No findings")
 
 
 def as_json(report: Report) -> str:
@@ -162,6 +163,7 @@ def main(
     * values: label values beyond the classes (255, or 65535 of 16 bits, is ignored)
     * palette: a palette of fewer than 256 colours
     * empty: no pixel of any class
+    * count: fewer images than an export's manifest says
     * annotation: COCO's ids, boxes, areas and masks that do not hold together
     * name: a path that leads outside the tree
     * unreadable, too large: what cannot or must not be decoded
@@ -182,6 +184,8 @@ def main(
     report = validate(read_tree(tree, form or detect(tree), given), workers)
     if not report.images and not report.findings:
         raise InputError(f"{tree}: holds no image as --format {report.form} has them; name another")
+    lost = missing(tree, report.images)
+    report.findings += [lost] if lost else []
     if json_:
         print(as_json(report))
     else:

@@ -62,7 +62,7 @@ class Verdicts:
     @property
     def kept(self) -> np.ndarray:
         """``bool (N,)``."""
-        return self.rule == NONE
+        return np.asarray(self.rule == NONE)
 
     def reject(self, rows: np.ndarray, rule: Any, value: Any, bound: Any, subject: Any) -> None:
         """Set the verdict of these rows; whoever has one keeps it.
@@ -89,9 +89,20 @@ class Verdicts:
             return f"{subject}: number {value:.0f} of the class, {rule} {bound:.0f}"
         kind, score = rule.split("_")
         side = "below" if kind == "min" else "above"
-        number = f"{value:.0f}" if score == "components" else f"{value:.3f}"
         about = f"{subject}: " if subject else ""
-        return f"{about}{score} {number} {side} {rule} {bound:.4g}"
+        if score == "components":
+            return f"{about}{score} {value:.0f} {side} {rule} {bound:.4g}"
+        number, limit = _told(rule, value, bound)
+        return f"{about}{score} {number} {side} {rule} {limit}"
+
+
+def _told(rule: str, value: float, bound: float) -> tuple[str, str]:
+    """A score and its bound with as many digits, from 3 on, as show that it is broken."""
+    for digits in range(3, 10):
+        number, limit = f"{value:.{digits}f}", f"{bound:.{digits + 1}g}"
+        if _breaks(rule, np.array(float(number)), np.array(float(limit))):
+            break
+    return number, limit
 
 
 def judge(scores: pa.Table, section: FilterMasks) -> Verdicts:
@@ -187,14 +198,14 @@ def _judge_whole(
 
 def _numbers(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
     """``float64``, NaN for null."""
-    return column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
 
 
 def _bounds(limit: float | Quantile | None, values: np.ndarray, code: np.ndarray) -> np.ndarray:
     """What each value is measured against, NaN where nothing is asked; by class for a quantile."""
     if isinstance(limit, Quantile):
         of_class = pd.Series(values).groupby(code).quantile(limit.quantile)
-        return of_class.reindex(code).to_numpy()
+        return np.asarray(of_class.reindex(code))
     return np.full(len(values), np.nan if limit is None else limit)
 
 

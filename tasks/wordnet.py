@@ -185,7 +185,7 @@ class WordNet:
         return self._wn.synset(self._own_id.get(key, key))
 
     def _id(self, synset: Any) -> str:
-        return self._wn30.get(synset.id, synset.id)
+        return str(self._wn30.get(synset.id, synset.id))
 
     def _sense(self, synset: Any) -> Sense:
         return Sense(self._id(synset), synset.definition() or "(no definition)")
@@ -202,9 +202,10 @@ def _open(spec: str, path: Path, folder: Path) -> wn.Wordnet:
     else:
         missing = InputError(
             f"{where}: {spec!r} is neither a file nor a lexicon that wn has; get it once with "
-            f"`python -m wn download {shlex.quote(spec)}`, if `python -m wn projects` lists it, or "
-            "get WordNet 3.0 with `python -m wn download omw-en:1.4` and set "
-            "`lexicon: wordnet:omw-en:1.4`"
+            f"`python -m wn download {shlex.quote(spec)}`, if `python -m wn projects` lists it "
+            f"(it comes into {folder}), or get WordNet 3.0 (its licence: "
+            "https://wordnet.princeton.edu/license-and-commercial-use) with "
+            "`python -m wn download omw-en:1.4` and set `lexicon: wordnet:omw-en:1.4`"
         )
     if not (folder / "wn.db").is_file():  # opening would create it
         raise missing

@@ -44,10 +44,12 @@ class Job(Protocol):
     """A shard to compute: its name among the outputs, and all that makes its bytes, hashed."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Of the shard among the outputs."""
 
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """The hash of all that makes its bytes."""
 
 
 J = TypeVar("J", bound=Job)

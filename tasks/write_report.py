@@ -22,6 +22,7 @@ from tasks.report_pictures import GROUP, choose_pictured, examples, write_pictur
 from tasks.report_recipe import (
     SAMPLE_SECTIONS,
     as_yaml,
+    asked,
     attention_in_words,
     masks_in_words,
     origin,
@@ -91,6 +92,8 @@ def about(params: Params, samples: Samples, pictured: int, root: Path) -> Row:
         "relations": RELATIONS,
         "rules": [{"key": rule, "text": rule_text(rule)} for rule in samples.rules()],
         "scores": [*by_class, *(f"image.{name}" for name in by_image)],
+        "asked": asked(params.filter_masks, names, samples.scores_table),
+        "absent": params.filter_masks.absent,
         "origin": origin(params, model, adapter),
         "parameters": as_yaml(params, SAMPLE_SECTIONS),
     }

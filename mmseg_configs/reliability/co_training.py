@@ -73,7 +73,7 @@ class CoTrainingSegmentor(EncoderDecoder):
         self.counts = Counts(self.num_classes)
         self.classmix = ClassMix(confidence)
 
-    def loss(self, inputs: Tensor, data_samples: list) -> dict[str, Tensor]:
+    def loss(self, inputs: Tensor, data_samples: list[Any]) -> dict[str, Tensor]:
         """Both networks' losses, added up for each head."""
         label, reliability = stack_labels(data_samples), stack_reliability(data_samples)
         if reliability is None:
@@ -104,14 +104,16 @@ class CoTrainingSegmentor(EncoderDecoder):
             losses[f"{name}.loss_co"] = head.loss_decode.loss_weight * (both[0] + both[1])
         return losses
 
-    def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict]) -> Tensor:
+    def encode_decode(self, inputs: Tensor, batch_img_metas: list[dict[str, Any]]) -> Tensor:
         """The mean of both networks' logits at the size of the input."""
         first, second = (net.encode_decode(inputs, batch_img_metas) for net in self.networks)
-        return (first + second) / 2
+        logits: Tensor = (first + second) / 2
+        return logits
 
     def _forward(self, inputs: Tensor, data_samples: Any = None) -> Tensor:
         first, second = (net(inputs, data_samples, mode="tensor") for net in self.networks)
-        return (first + second) / 2
+        logits: Tensor = (first + second) / 2
+        return logits
 
     def export(self, index: int) -> dict[str, Any]:
         """One network as a checkpoint of MMSegmentation's own `EncoderDecoder`.

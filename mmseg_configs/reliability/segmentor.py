@@ -86,7 +86,7 @@ class ReliabilityEncoderDecoder(EncoderDecoder):
                 _check_loss(name, loss)
             head.sampler = self._weights
 
-    def loss(self, inputs: Tensor, data_samples: list) -> dict:
+    def loss(self, inputs: Tensor, data_samples: list[Any]) -> dict[str, Any]:
         """The heads' losses."""
         reliability = stack_reliability(data_samples)
         if reliability is not None:
@@ -94,7 +94,7 @@ class ReliabilityEncoderDecoder(EncoderDecoder):
             self.counts.add(label, weights, self.decode_head.ignore_index)
             self._weights.current = weights
         try:
-            losses: dict = super().loss(inputs, data_samples)
+            losses: dict[str, Any] = super().loss(inputs, data_samples)
         finally:
             self._weights.current = None
         return losses

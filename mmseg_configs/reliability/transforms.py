@@ -1,6 +1,6 @@
 """The label's and the reliability map's way through MMSegmentation's pipeline."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,9 +12,7 @@ from mmseg.datasets.transforms import PackSegInputs
 from mmseg.registry import TRANSFORMS
 
 from mmseg_configs.reliability.faults import SampleError, sample_name
-from tasks.label_maps import decode, ignore_value
-
-IGNORE_16_BIT = ignore_value(np.uint16)
+from tasks.label_maps import IGNORE_16_BIT, decode, ignore_value
 
 
 @TRANSFORMS.register_module()
@@ -25,7 +23,7 @@ class LoadLabelMap(BaseTransform):
     65535 = ignored; an 8-bit file's 255 becomes that.
     """
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the label map."""
         label = decode(fileio.get(results["seg_map_path"]))
         ignored = label == ignore_value(label.dtype)
@@ -50,7 +48,7 @@ class LoadReliability(BaseTransform):
     def __init__(self, source: Literal["reliability", "uncertainty"] = "reliability") -> None:
         self.source = source
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Add the map.
 
         Raises:
@@ -83,7 +81,7 @@ class PadReliability(Pad):
     The stock one pads the image and ``gt_seg_map`` alone. Takes its arguments.
     """
 
-    def _pad_seg(self, results: dict) -> None:
+    def _pad_seg(self, results: dict[str, Any]) -> None:
         super()._pad_seg(results)
         if "gt_reliability" in results:
             results["gt_reliability"] = impad(
@@ -99,7 +97,7 @@ class PackReliabilityInputs(PackSegInputs):
     the dataset says how many classes there are (``class_count``), the labels are held to it.
     """
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Pack the inputs.
 
         Raises:
@@ -110,7 +108,7 @@ class PackReliabilityInputs(PackSegInputs):
             _check_labels(results)
         if "gt_reliability" in results:
             _check_sizes(results)
-        packed = super().transform(results)
+        packed: dict[str, Any] = super().transform(results)
         packed["data_samples"].set_metainfo({"sample_id": sample_name(results)})
         if "gt_reliability" in results:
             data = torch.from_numpy(np.ascontiguousarray(results["gt_reliability"])).float() / 255
@@ -118,7 +116,7 @@ class PackReliabilityInputs(PackSegInputs):
         return packed
 
 
-def _check_sizes(results: dict) -> None:
+def _check_sizes(results: dict[str, Any]) -> None:
     reliability, label = (results[key].shape for key in ("gt_reliability", "gt_seg_map"))
     if reliability != label:
         raise SampleError(
@@ -128,7 +126,7 @@ def _check_sizes(results: dict) -> None:
         )
 
 
-def _check_labels(results: dict) -> None:
+def _check_labels(results: dict[str, Any]) -> None:
     label, count = results["gt_seg_map"], results["class_count"]
     if label.max() < count:
         return

@@ -89,8 +89,7 @@ def read_origin(root: Path) -> Origin:
 
 
 def _locked(here: Revision, md5: str) -> Origin:
-    """The origin of a dataset that ``dvc.lock`` is of: what its stages ran with, whatever ran
-    since."""
+    """The origin of a dataset that ``dvc.lock`` is of, whatever ran since."""
     made = {stage: here.params(stage) for stage in STAGES if stage in here.locked_stages}
     model, adapter = base_model(here), adapter_of(here)
     commit = recorded_at(here, list(STAGES.values()))

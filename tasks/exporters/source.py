@@ -203,8 +203,9 @@ class Source:
 
 
 def joined_rows(root: Path) -> Iterator[Row]:
-    """The rows of the dataset, each with its seed and the CRC-32 of its files, null or missing
-    where nobody kept it. The tables have the samples in one order.
+    """The rows of the dataset, each with its seed and the CRC-32 of its files.
+
+    That is null or missing where nobody kept it. The tables have the samples in one order.
 
     Raises:
         InputError: they have not.
@@ -225,7 +226,7 @@ def joined_rows(root: Path) -> Iterator[Row]:
                     f"data/dataset: row {row['sample_id']} does not stand in its place in "
                     f"{folder}; the dataset was made from other samples, run filter_masks again"
                 )
-            row |= other
+            row.update(other)
         yield row
 
 

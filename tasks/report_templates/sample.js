@@ -6,6 +6,7 @@ maskloom.sample = (() => {
   const NAMES = {
     prompt_id: "Prompt id", seed: "Seed", negative_prompt: "Negative prompt", source: "Sentence from",
     template: "Template", caption_id: "Caption", duplicate_of: "Near duplicate of",
+    duplicate_distance: "By bits of its hash", hash: "Perceptual hash", batch_size: "Batch size",
   };
   const SOURCES = { templates: "a template", captions: "a caption", classes_appended: "a caption, the classes appended" };
   const place = document.querySelector("#sample");
@@ -79,9 +80,9 @@ maskloom.sample = (() => {
     return list;
   };
 
-  // Cells are text, nodes or numbers; the columns of numbers are told by the last line.
+  // Cells are text, nodes or numbers; the columns of numbers are told by any line that has one.
   const table = (head, body) => {
-    const numeric = (body.at(-1) ?? []).map((cell) => typeof cell === "number");
+    const numeric = head.map((_, column) => body.some((cells) => typeof cells[column] === "number"));
     const line = (cells, tag, first) => element("tr", {}, ...cells.map((cell, column) => element(
       column ? tag : "th", { scope: column && tag === "td" ? null : first, className: numeric[column] ? "number" : "" },
       typeof cell !== "number" ? cell : Number.isNaN(cell) ? "–" : number(cell))));
@@ -92,17 +93,45 @@ maskloom.sample = (() => {
 
   const named = (one) => element("span", { className: "swatched" }, swatch(one.colour), one.name);
 
+  // A score beside what filter_masks asks of it. Of a class: ``at`` is its entry; else the sample's
+  // first one, whose class a quantile is of.
+  const boundOf = (one, at) => (Array.isArray(one.bounds) ? one.bounds[maskloom.each.class[at]] : one.bounds);
+  const asks = (name) => about.asked.filter((one) => one.score === name);
+  const breaks = (one, at, value) => {
+    const bound = boundOf(one, at);
+    return bound !== null && !Number.isNaN(value) && (one.least ? value < bound : value > bound);
+  };
+  const asked = (name, entries) => asks(name).map((one) => {
+    const side = one.least ? "≥" : "≤";
+    if (one.quantile === null) return `${side} ${one.bounds}`;
+    const bounds = entries.map((at) => boundOf(one, at)).filter((bound) => bound !== null).map(number);
+    return `${side} ${bounds.join(", ")} (quantile ${one.quantile})`;
+  }).join(", ");
+
+  // Classes that may be absent, as another one of the sample is there.
+  const excused = (entries) => {
+    const lacks = (at) => asks("area").some((one) => one.least && breaks(one, at, scores.get("area").values[at]));
+    const absent = about.absent === "allow" ? entries.filter(lacks) : [];
+    return new Set(absent.length < entries.length ? absent : []);
+  };
+
+  const judged = (name, at, value) =>
+    (asks(name).some((one) => breaks(one, at, value)) ? element("strong", { className: "broken" }, `${number(value)} ✗`) : value);
+
   const scoreTables = (row) => {
     const entries = maskloom.entriesOf(row);
     const used = (score, at) => at.some((one) => !Number.isNaN(score.values[one]));
     const all = [...scores.values()];
     const byClass = all.filter((score) => !score.byImage && used(score, entries.map((one) => one.at)));
     const byImage = all.filter((score) => score.byImage && used(score, [row]));
-    const parts = [table(["score", ...entries.map(named)],
-      byClass.map((score) => [scoreLabel(score.name), ...entries.map((one) => score.values[one.at])]))];
+    const absent = excused(entries.map((one) => one.at));
+    const parts = [table(["score", "asked", ...entries.map(named)],
+      byClass.map((score) => [scoreLabel(score.name), asked(score.name, entries.map((one) => one.at)),
+        ...entries.map(({ at }) => (absent.has(at) ? score.values[at] : judged(score.name, at, score.values[at])))]))];
     if (byImage.length) {
-      parts.push(table(["of the image", "score"], byImage.map((score) =>
-        [scoreLabel(score.name.slice(6)), score.values[row]])));
+      const [{ at }] = entries;
+      parts.push(table(["of the image", "asked", "score"], byImage.map((score) =>
+        [scoreLabel(score.name.slice(6)), asked(score.name, [at]), judged(score.name, at, score.values[row])])));
     }
     return parts;
   };
@@ -128,6 +157,7 @@ maskloom.sample = (() => {
         wordTable(row, found.words), listing([...facts, ...about.origin.map(([name, value]) => [name, digest(value)])]),
         element("details", {}, element("summary", {}, "Parameters"), element("pre", {}, about.parameters))),
       element("section", { className: "panel" }, element("h3", {}, "Where it lies"), listing(addresses),
+        element("p", { className: "quiet small" }, "Digests, the commit and the run of the flow that made it:"),
         element("p", { className: "command" }, copyable(`python -m tasks.lineage explain ${rows.ids[row]}`))),
     ];
   };

@@ -9,15 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 from PIL import Image
 
-from tasks.label_maps import IGNORE, MOST_LABELS
+from tasks.label_maps import IGNORE, IGNORE_16_BIT
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF")
 """Pillow's decoders that are let near the data; others, such as PostScript's, start programs."""
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-IGNORE_16 = MOST_LABELS[np.dtype(np.uint16)]
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Classes:
 
     def name(self, value: int) -> str:
         """What a label value is called."""
-        ignored = "ignore" if value in (IGNORE, IGNORE_16) else ""
+        ignored = "ignore" if value in (IGNORE, IGNORE_16_BIT) else ""
         return self.names.get(value, ignored)
 
 

@@ -75,9 +75,8 @@ def _walk(folder: Path) -> Iterator[tuple[str, dict[str, list[str]]]]:
         folders.sort()
         stems: dict[str, list[str]] = {}
         for name in sorted(names):
-            stem, suffix = os.path.splitext(name)
-            if suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
-                stems.setdefault(stem, []).append(name)
+            if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
+                stems.setdefault(Path(name).stem, []).append(name)
         yield os.path.relpath(path, folder), stems
 
 

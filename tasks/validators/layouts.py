@@ -1,15 +1,21 @@
 """Which layout a tree has, which classes it names, and what reads it."""
 
 import json
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 from tasks.params import BACKGROUND_NAME, InputError
-from tasks.validators import coco, folders, tables, tars
-from tasks.validators.findings import Classes, Tree
+from tasks.validators import coco, fiftyone, folders, tables, tars
+from tasks.validators.findings import Classes, Finding, Tree
 
 Format = Literal["coco", "fiftyone", "hf", "mmseg", "plain", "voc", "webdataset"]
-CLASS_FILES = ("manifest.json", "classes.json", "../classes.json", "dataset.json", "classes.txt")
+MANIFEST = "manifest.json"
+"""Of our exports."""
+CLASS_FILES = (MANIFEST, "classes.json", "../classes.json", "dataset.json", "classes.txt")
+OWN_INDEXES = ("index.parquet", "samples/index.parquet")
+"""In a folder that a stage wrote, and in the one above."""
 
 
 def detect(tree: Path) -> Format:
@@ -18,12 +24,17 @@ def detect(tree: Path) -> Format:
     Raises:
         InputError: none of ours is like it.
     """
-    own = _facts(tree / "manifest.json").get("format")
+    own = _facts(tree / MANIFEST).get("format")
     known: tuple[Format, ...] = ("coco", "fiftyone", "hf", "mmseg", "voc", "webdataset")
     for form in known:
         if own == form:
             return form
-    if (tree / "samples.json").is_file() and (tree / folders.FIFTYONE[1]).is_dir():
+    if any((tree / index).is_file() for index in OWN_INDEXES):
+        raise InputError(
+            f"{tree}: is what the stages keep, not a tree of pairs; `python -m tasks.lineage "
+            "check` verifies it, `python -m tasks.export` makes a tree of it"
+        )
+    if (tree / fiftyone.SAMPLES).is_file() and (tree / folders.FIFTYONE[1]).is_dir():
         return "fiftyone"
     if (tree / folders.VOC_SETS).is_dir():
         return "voc"
@@ -70,9 +81,30 @@ def read_tree(tree: Path, form: Format, classes: Classes | None) -> Tree:
     pair = folders.FIFTYONE if form == "fiftyone" else _plain(tree)
     if pair is None or not all((tree / folder).is_dir() for folder in pair):
         raise InputError(f"{tree}: has no folders of images and label maps as --format {form} has")
-    rejected = _facts(tree / "manifest.json").get("samples", {})
+    rejected = _facts(tree / MANIFEST).get("samples", {})
     empty = form == "fiftyone" and isinstance(rejected, dict) and folders.REJECTED in rejected
-    return folders.open_plain(tree, *pair, said, form, may_be_empty=empty)
+    found = folders.open_plain(tree, *pair, said, form, may_be_empty=empty)
+    if form != "fiftyone":
+        return found
+    return replace(found, entries=chain(fiftyone.listed(tree, pair[0]), found.entries))
+
+
+def missing(tree: Path, images: int) -> Finding | None:
+    """What an export's manifest says of images that are not there: a shard that got lost.
+
+    Args:
+        tree: its root.
+        images: how many were found.
+    """
+    facts = _facts(tree / MANIFEST)
+    samples = facts.get("samples") if "made_by" in facts else None  # another tool's mean else
+    counts = samples.values() if isinstance(samples, dict) else ()
+    said = sum(count for count in counts if isinstance(count, int))
+    if images >= said:
+        return None
+    return Finding(
+        MANIFEST, "count", f"{said} images, and {images} are here", "export again, or copy them all"
+    )
 
 
 def to_classes(names: Any) -> Classes:

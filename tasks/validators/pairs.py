@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from tasks.label_maps import BACKGROUND, IGNORE
-from tasks.validators.findings import IGNORE_16, Blob, Classes, Finding, Outcome
+from tasks.label_maps import BACKGROUND, IGNORE, IGNORE_16_BIT
+from tasks.validators.findings import Blob, Classes, Finding, Outcome
 
 LABEL_MODES = ("P", "L", "I;16", "I")
 """Of Pillow: palette, grey, 16-bit grey."""
@@ -93,7 +93,7 @@ class Pair:
         self, values: np.ndarray, classes: Classes, mode: str, outcome: Outcome
     ) -> None:
         found, counts = count_values(values)
-        ignore = IGNORE if mode in ("P", "L") else IGNORE_16
+        ignore = IGNORE if mode in ("P", "L") else IGNORE_16_BIT
         outcome.pixels = dict(zip(found, counts, strict=True))
         wrong = [value for value in found if value not in classes.names and value != ignore]
         if classes.names and wrong:

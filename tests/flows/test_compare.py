@@ -158,13 +158,19 @@ def test_the_command_ends_with_1_where_a_claim_does_not_hold(
 def test_inputs_that_git_does_not_hold_are_reachable_in_a_clone(tmp_path: Path) -> None:
     root, clone = tmp_path / "root", tmp_path / "root/.maskloom/compare/workspace-0"
     (root / "models/own").mkdir(parents=True)
+    (root / "data/test/images").mkdir(parents=True)
+    (root / "dvc.yaml").write_text("stages: {a: {cmd: a, outs: [data/test: {cache: false}]}}")
     clone.mkdir(parents=True)
     (clone / "kept").mkdir()
     (root / "kept").mkdir()
-    params = {"a": {"model": "models/own"}, "b": ["kept", "none", "", "no/where"]}
+    params = {
+        "a": {"model": "models/own"},
+        "b": ["kept", "none", "", "no/where", "data/test/images"],
+    }
     link_inputs(params, root, clone)
     assert (clone / "models/own").resolve() == root / "models/own"
     assert not (clone / "kept").is_symlink() and not (clone / "no").exists()
+    assert not (clone / "data").exists()  # the clone's own stage writes it
 
 
 def test_a_number_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -230,7 +230,7 @@ def test_cancel_ends_the_stage_and_the_next_run_goes_on(
     house, client = server
     slow_stage(house)
     start("pipeline")
-    wait_for(lambda: (house / "pid").exists(), 120)
+    wait_for((house / "pid").exists, 120)
     stage = int((house / "pid").read_text())
     time.sleep(1)
     cancelled = running_run(client)
@@ -251,7 +251,7 @@ def test_a_killed_flow_takes_its_stage_along_and_a_retry_goes_on(
     house, client = server
     slow_stage(house)
     start("pipeline")
-    wait_for(lambda: (house / "pid").exists(), 120)
+    wait_for((house / "pid").exists, 120)
     stage = int((house / "pid").read_text())
     run = running_run(client)
     flow = next(
@@ -284,7 +284,7 @@ def test_runs_that_nobody_works_on_are_closed(server: tuple[Path, SyncPrefectCli
     assert close_dead_runs(client) == 0
     slow_stage(house)
     start("pipeline")
-    wait_for(lambda: (house / "pid").exists(), 120)
+    wait_for((house / "pid").exists, 120)
     run = running_run(client)
     assert close_dead_runs(client) == 1  # as at the start of a server, whose worker runs nothing
     assert state_of(client, run) == "Crashed"

@@ -21,7 +21,7 @@ from prefect.client.schemas.filters import (
 )
 
 from flows.fan_out import SHARDED, FanOut, ShardsFailed
-from flows.synthesize import StageFailed, StageOutput, main, synthesize
+from flows.synthesize import main, synthesize
 from flows.versions import versions
 
 ROOT = Path(__file__).parents[2]
@@ -209,37 +209,6 @@ def test_an_unknown_stage_starts_nothing(house: Path, capfd: pytest.CaptureFixtu
     assert ended.value.code == 1
     assert capfd.readouterr().err == "'frist' is no stage of dvc.yaml; did you mean 'first'?\n"
     assert not (house / ".maskloom").exists()
-
-
-@pytest.mark.parametrize(
-    ("status", "words", "worth"),
-    [
-        (1, ["params.yaml: x: unknown key"], False),
-        (1, ["torch.OutOfMemoryError: CUDA out of memory."], True),
-        (-signal.SIGKILL, [], True),
-        (128 + signal.SIGKILL, [], True),
-        (-signal.SIGTERM, [], False),
-        (128 + signal.SIGINT, [], False),
-    ],
-)
-def test_what_is_worth_retrying(status: int, words: list[str], worth: bool) -> None:
-    assert StageFailed("stage", status, words).worth_retrying is worth
-
-
-def test_output_is_shortened_and_the_message_kept() -> None:
-    output = StageOutput()
-    lines = {
-        "Running stage 'a':": "Running stage 'a':",
-        "> python -m tasks.a": "> python -m tasks.a",
-        "a warning of a library": "a warning of a library",
-        "12:34:56 reading": "reading",
-        "params.yaml: wrong": "params.yaml: wrong",
-        "Use `dvc push` to send your updates to remote storage.": None,
-        "ERROR: failed to reproduce 'a': failed to run: python -m tasks.a, exited with -9": None,
-    }
-    assert {line: output.read(line) for line in lines} == lines
-    assert (output.outcome, output.exit_status) == ("ran", -9)
-    assert output.last_words == ["params.yaml: wrong"]
 
 
 @pytest.mark.slow

@@ -1,17 +1,12 @@
-"""The page about two revisions, from what ``tasks.lineage diff --json`` says."""
+"""The page about two revisions, from what ``tasks.lineage diff`` finds."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.compare_revisions import class_bars, comparison, main, read_difference, with_change
-from tasks.params import InputError
+from tasks.compare_revisions import class_bars, comparison, with_change, write_comparison
 
-ROOT = Path(__file__).parents[2]
 HOSTILE = "<script>alert(1)</script>"
 SAMPLE = {"prompt_id": "p", "sample_id": "0123", "kept": True, "reason": "", "split": "train"}
 REJECTED = SAMPLE | {"kept": False, "reason": "car: area 0.020 below min_area 0.04", "split": ""}
@@ -80,28 +75,9 @@ def test_bars_are_shares_of_the_largest_number() -> None:
     assert class_bars([]) == []
 
 
-@pytest.mark.parametrize(
-    ("text", "said"), [("{", "is no JSON"), ("[]", "lacks after, before"), ("{}", "lacks after")]
-)
-def test_something_else_is_refused(text: str, said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        read_difference(text, "x.json")
-
-
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="No such file"):
-        main(str(tmp_path / "none.json"))
-
-
-def test_it_reads_what_comes_in_and_links_to_the_report(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "tasks.compare_revisions", "--out", "pages/week.html"],
-        cwd=tmp_path,
-        input=json.dumps(FOUND),
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "pages/week.html\n"
-    assert "../report/gallery.html#sample=0123" in (tmp_path / "pages/week.html").read_text()
+def test_its_links_lead_to_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_comparison(FOUND, Path("pages/week.html"))
+    assert "../report/gallery.html#sample=0123" in Path("pages/week.html").read_text()
+    write_comparison(FOUND, Path("week.html"))
+    assert '"report/gallery.html#sample=0123' in Path("week.html").read_text()

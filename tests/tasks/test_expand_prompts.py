@@ -120,6 +120,7 @@ def test_a_preview_of_less_than_nothing_is_refused() -> None:
         cwd=ROOT,
         capture_output=True,
         text=True,
+        check=False,
     )
     assert done.returncode != 0
     assert "Must be >= 0" in done.stdout + done.stderr

@@ -361,6 +361,7 @@ def test_the_readme_says_how_to_open_it(
         env={"HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"},
         capture_output=True,
         text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == expected
@@ -381,9 +382,8 @@ def test_the_tables_are_read_in_parts(
 
 def run(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tasks.export", *arguments]
-    return subprocess.run(
-        command, cwd=root, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-    )
+    env = {"PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
 
 
 def test_the_command(source: Source) -> None:
@@ -404,3 +404,20 @@ def test_a_foreign_manifest_makes_no_export(tmp_path: Path) -> None:
     write_json(tmp_path / "manifest.json", {"format": "voc"})
     with pytest.raises(InputError, match="it is no export"):
         check_out(tmp_path, overwrite=True)
+
+
+def test_a_stages_output_is_no_place_for_an_export(tmp_path: Path) -> None:
+    out = {"path": "data/dataset", "md5": "0.dir", "size": 1, "nfiles": 1}
+    lock = {"schema": "2.0", "stages": {"filter_masks": {"cmd": "true", "outs": [out]}}}
+    (tmp_path / "dvc.lock").write_text(yaml.safe_dump(lock))
+    for inside in ("data/dataset", "data/dataset/voc", "other/../data/dataset/voc"):
+        with pytest.raises(InputError, match="lies in data/dataset, which filter_masks writes"):
+            check_out(tmp_path / inside, overwrite=False, root=tmp_path)
+    check_out(tmp_path / "data/exported", overwrite=False, root=tmp_path)
+
+
+def test_the_folder_one_stands_in_is_not_replaced(source: Source) -> None:
+    for out in (".", "data/.."):
+        done = run(source.root, "voc", out, "--overwrite")
+        assert done.returncode == 1
+        assert "is not replaced, as it is no export" in done.stderr.splitlines()[-1]

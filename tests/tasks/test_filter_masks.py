@@ -10,7 +10,14 @@ import pytest
 from pyarrow import parquet
 
 from tasks import records
-from tasks.filter_masks import decide, run, split_of, summarise, with_reasons
+from tasks.filter_masks import (
+    decide,
+    run,
+    show_preview,
+    split_of,
+    summarise,
+    with_reasons,
+)
 from tasks.params import FilterMasks, InputError, Params
 from tasks.records import join
 from tasks.shards import Member
@@ -166,3 +173,43 @@ def test_reasons_are_told_in_parts(section: FilterMasks, monkeypatch: pytest.Mon
     assert [row["reason"] for row in rows] == [
         "", "car: area 0.900 above max_area 0.8", "", "", "car: area 0.010 below min_area 0.04",
     ]  # fmt: skip
+
+
+def test_the_stage_says_what_it_decided(
+    tmp_path: Path, make_params: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, tables(COUNT, {0: 0.0, 1: 0.9}))
+    with caplog.at_level(logging.INFO):
+        run(make_params({"filter_masks.min_per_class": 0}), tmp_path)
+    summary = records.read_json(tmp_path / "metrics/filter.json")
+    assert caplog.messages == [
+        f"{COUNT - 2} of {COUNT} samples kept, {summary['train']} to train on and "
+        f"{summary['val']} held out; rejected by: max_area 1, min_area 1"
+    ]
+
+
+def test_a_preview_compares_with_what_was_decided_and_writes_nothing(
+    tmp_path: Path, make_params: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, tables(COUNT, {0: 0.0, 1: 0.2, 2: 0.2}))
+    params = make_params({"expand_prompts.classes": ["car", "dog"]})
+    run(params, tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    show_preview(params, ("min_area=0.3", "max_border={quantile: 0.9}"), tmp_path)
+    said = capsys.readouterr().out
+    lines = [line.split() for line in said.splitlines()]
+    assert ["car", f"{COUNT - 1}", f"{COUNT - 3}", "-2"] in lines
+    assert ["dog", "0", "0"] in lines
+    assert ["min_area", "1", "3", "+2"] in lines
+    assert "Nothing was written" in said and "dvc repro filter_masks" in said
+    show_preview(make_params({"filter_masks.min_area": 0.3}), (), tmp_path)
+    edited = capsys.readouterr().out
+    assert ["min_area", "1", "3", "+2"] in [line.split() for line in edited.splitlines()]
+    after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_a_preview_needs_something_to_compare_with(tmp_path: Path, make_params: Make) -> None:
+    write(tmp_path, tables(3, {}))
+    with pytest.raises(InputError, match="is not there to compare with; run `dvc repro filter"):
+        show_preview(make_params(), (), tmp_path)

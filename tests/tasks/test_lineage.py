@@ -35,12 +35,16 @@ def test_explain_answers_where_from_and_why(here: Path, capsys: pytest.CaptureFi
     said = capsys.readouterr().out
     assert "a <script>alert('1')</script> [red]poodle[/red]\\nand a \\x1b[31mcar" in said
     assert "REJECTED: dog: area 0.010 below min_area 0.04" in said
+    (area,) = (" ".join(line.split()) for line in said.splitlines() if line.startswith("│ area"))
+    assert area == "│ area │ min_area 0.04, max_area 0.8 │ 0.0100 BROKEN │"
     assert "models/storybook-sd, SHA-256 abab" in said
     assert "oewn-02116078-n" in said
     assert "the first state" in said
     assert "\x1b" not in said
     run("explain", first_samples(here)[0])
-    assert "KEPT, split " in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "KEPT, split " in said and "every rule of filter_masks holds" in said
+    assert "min_peak 0.05" in said and "BROKEN" not in said
 
 
 def test_json_is_for_machines(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,6 +76,10 @@ def test_trace_and_diff_for_people(here: Path, capsys: pytest.CaptureFixture[str
     assert "made by sample_images, see above" in said
     run("diff", "HEAD")
     assert "Samples: 6 -> 6; 0 added, 0 removed, 0 changed" in capsys.readouterr().out
+    run("diff", "HEAD", "--page", "week/page.html")
+    assert capsys.readouterr().out == "week/page.html\n"
+    page = (here / "week/page.html").read_text()
+    assert "Every sample is the same." in page and "From <b>HEAD</b>" in page
 
 
 def test_check_ends_with_status_1_and_names_the_sample(

@@ -2,9 +2,9 @@
 
 import os
 import shutil
-from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -20,7 +20,11 @@ from tasks.machine import (
 from tasks.params import InputError, Params
 from tasks.work_store import STORE
 
-Usage = namedtuple("Usage", "total used free")
+
+class Usage(NamedTuple):
+    total: int
+    used: int
+    free: int
 
 
 def test_bytes_of_a_run(make_params: Callable[..., Params]) -> None:

@@ -16,13 +16,14 @@ import pytest
 import yaml
 
 from storybook.vocabulary import STREET_CLASSES
-from tasks import preflight
+from tasks import input_checks, preflight
 from tasks.base_models import read_model
 from tasks.digests import DigestCache, file_digests
+from tasks.input_checks import find_set, mask_problems, read_tokenizers
 from tasks.label_maps import encode_image, encode_label
 from tasks.labelled_sets import check_pairs
 from tasks.params import InputError, Params
-from tasks.preflight import find_set, mask_problems, read_tokenizers, run
+from tasks.preflight import run
 from tasks.prompt_checks import prompt_problems
 from tasks.prompt_sources import Plan, prepare
 
@@ -159,7 +160,7 @@ def test_slow_checks_run_again_only_for_other_content(
 ) -> None:
     calls: list[str] = []
     for name in ("check_pairs", "read_tokenizers", "gpu_problems"):
-        monkeypatch.setattr(preflight, name, lambda *_, name=name: calls.append(name) or [])
+        monkeypatch.setattr(input_checks, name, lambda *_, name=name: calls.append(name) or [])
     slow = ["check_pairs", "check_pairs", "read_tokenizers", "gpu_problems"]
     params = make({"evaluate_segmenter.test_set": "own"})
     run(params, root)
@@ -177,7 +178,7 @@ def test_initial_weights_are_opened_again_only_for_other_content(
 ) -> None:
     opened: list[bytes] = []
     monkeypatch.setattr(
-        preflight, "check_training", lambda _, path, *__: opened.append(path.read_bytes())
+        input_checks, "check_training", lambda _, path, *__: opened.append(path.read_bytes())
     )
     params = make({"train_segmenter.init_from": "start.pth"})
     weights, config = root / "start.pth", root / "mmseg_configs/storybook/tiny.py"
@@ -203,7 +204,7 @@ def test_initial_weights_that_do_not_fit_touch_no_output(
     def refuse(params: Params, path: Path, *_: object) -> None:
         raise InputError(f"{path.name} does not fit")
 
-    monkeypatch.setattr(preflight, "check_training", refuse)
+    monkeypatch.setattr(input_checks, "check_training", refuse)
     (root / "start.pth").touch()
     assert (
         message(make({"train_segmenter.init_from": "start.pth"}), root) == "start.pth does not fit"

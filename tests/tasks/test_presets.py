@@ -1,3 +1,4 @@
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -7,15 +8,17 @@ import yaml
 from transformers import CLIPTokenizer
 
 from storybook.vocabulary import PAGE_CLASSES, STREET_CLASSES
+from tasks import preflight
 from tasks.captions import claim_table, find_claims
 from tasks.english import normalise
+from tasks.input_checks import Inputs, config_problems
 from tasks.lexicon import look_up_all
-from tasks.params import InputError, SourceShares, load_params
-from tasks.preflight import config_problems
+from tasks.params import InputError, Params, SourceShares, load_params
 from tasks.presets import differences, preset_names, use_preset
 from tasks.prompt_checks import prompt_problems
 from tasks.prompt_sources import prepare
 from tasks.prompts import Tally, class_rows, expand
+from tasks.run_estimate import Run, estimate, total
 from tasks.templates import fill, parse
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +104,22 @@ REAL = {
 }
 
 
+def load(name: str, shared_root: Path, plain: bool = False) -> Params:
+    """A preset's parameters, its list and lexicon those of ``../shared/data``.
+
+    Args:
+        plain: the list of wnids, in place of the table with names.
+    """
+    text = (ROOT / f"presets/{name}.yaml").read_text()
+    lists, count = "../shared/data/lists", name.removeprefix("imagenet_s")
+    theirs = f"ImageNetS_categories_im{count}.txt"
+    ours = theirs if plain else f"imagenet_s_{count}.tsv"
+    text = text.replace(f"data/imagenet_s/{theirs}", f"{lists}/{ours}")
+    text = text.replace("wordnet:omw-en:1.4", f"wordnet:{lists}/oewn-nouns.xml.xz")
+    (shared_root / "params.yaml").write_text(text)
+    return load_params(shared_root / "params.yaml", lists=shared_root)
+
+
 STORYBOOKS = ("storybook", "storybook_finetune", "storybook_pretrain", "storybook_street")
 
 
@@ -113,7 +132,7 @@ def test_a_real_preset_expands_for_the_real_tokenizer(
     name: str, shared_root: Path, clip_tokenizer: Any
 ) -> None:
     """77 tokens, no unknown word, and each phrase is whole tokens of its own."""
-    params = load_params(ROOT / f"presets/{name}.yaml", lists=shared_root)
+    params = load(name, shared_root)
     section = params.expand_prompts.model_copy(update={"images_per_class": 8})
     assert len(section.classes) == REAL[name]
     assert prompt_problems(prepare(section, shared_root), [clip_tokenizer], 77) == []
@@ -152,7 +171,7 @@ def test_the_changes_of_imagenet_s_are_the_same_in_all_its_presets() -> None:
 @pytest.mark.parametrize("count", [50, 300, 919])
 def test_imagenet_s_stops_words_that_are_there(count: int, shared_root: Path) -> None:
     """Each stop word stops one, and each change of a class is needed."""
-    params = load_params(ROOT / f"presets/imagenet_s{count}.yaml", lists=shared_root)
+    params = load(f"imagenet_s{count}", shared_root)
     section = params.expand_prompts
     every = look_up_all(section.model_copy(update={"stop_words": ()}), shared_root)
     there = {normalise(word.text) for entry in every for word in entry.words}
@@ -162,7 +181,7 @@ def test_imagenet_s_stops_words_that_are_there(count: int, shared_root: Path) ->
 
 
 def test_imagenet_s_names_mean_the_class(shared_root: Path) -> None:
-    section = load_params(ROOT / "presets/imagenet_s919.yaml", lists=shared_root).expand_prompts
+    section = load("imagenet_s919", shared_root).expand_prompts
     entries = {entry.synset: entry for entry in look_up_all(section, shared_root)}
     for synset, phrase in (
         ("n03947888", "pirate ship"),
@@ -190,14 +209,9 @@ def test_imagenet_s_names_mean_the_class(shared_root: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [50, 300, 919])
-def test_imagenet_s_expands_from_a_list_of_wnids_alone(
-    count: int, shared_root: Path, tmp_path: Path
-) -> None:
-    """The preset with its other form of list; its changes of classes go by their senses."""
-    preset = (ROOT / f"presets/imagenet_s{count}.yaml").read_text()
-    table, plain = f"imagenet_s_{count}.tsv", f"ImageNetS_categories_im{count}.txt"
-    (tmp_path / "params.yaml").write_text(preset.replace(table, plain))
-    params = load_params(tmp_path / "params.yaml", lists=shared_root).expand_prompts
+def test_imagenet_s_expands_from_a_list_of_wnids_alone(count: int, shared_root: Path) -> None:
+    """As the preset has it; its changes of classes go by their senses."""
+    params = load(f"imagenet_s{count}", shared_root, plain=True).expand_prompts
     rows = list(expand(params.model_copy(update={"images_per_class": 2}), shared_root))
     assert len(rows) == 2 * count
     first = [row["classes"][0] for row in rows[::2]]
@@ -233,7 +247,7 @@ def test_human_captions_expand_for_the_real_tokenizer(
 @pytest.mark.parametrize("name", [*STORYBOOKS, *REAL])
 def test_no_template_of_a_preset_names_a_class(name: str, shared_root: Path) -> None:
     """Nothing marks such a word, and `tasks.phrases` takes it for the class's own."""
-    params = load_params(ROOT / f"presets/{name}.yaml", lists=shared_root)
+    params = load(name, shared_root)
     plan = prepare(params.expand_prompts, shared_root)
     known = claim_table(source.entry for source in plan.sources.values())
     around = [
@@ -318,6 +332,102 @@ def test_a_preset_can_be_chosen_before_its_files_are_there(house: Path, name: st
     assert (house / "params.yaml").read_text() == preset
     with pytest.raises(InputError, match=r"classes_file: .*no such file; the lists of ImageNet-S"):
         load_params(house / "params.yaml", lists=house)
+
+
+MODEL = (
+    "sample_images.model: stable-diffusion-v1-5/stable-diffusion-v1-5 is neither a folder nor a "
+    "model in the hub's cache; give the path of a folder in diffusers format, or read the licence, "
+    "https://huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5, and fetch the model once "
+    "into that cache with `hf download stable-diffusion-v1-5/stable-diffusion-v1-5 --include"
+)
+MISSING = {
+    "voc12": [
+        "evaluate_segmenter.test_set: {root}/data/voc12/val: no such folder",
+        "http://host.robots.ox.ac.uk/pascal/VOC/voc2012/ (its terms stand there)",
+        "python -m tasks.labelled_trees voc12 VOCdevkit/VOC2012 data/voc12/val --split val`",
+    ],
+    "cityscapes": [
+        "evaluate_segmenter.test_set: {root}/data/cityscapes/val: no such folder",
+        "adapt_lora.images: {root}/data/cityscapes/leftImg8bit/train does not exist",
+        "https://www.cityscapes-dataset.com/license/",
+        "csDownload leftImg8bit_trainvaltest.zip gtFine_trainvaltest.zip",
+        "python -m tasks.labelled_trees cityscapes data/cityscapes data/cityscapes/val --split val",
+    ],
+    **{
+        f"imagenet_s{count}": [
+            f"evaluate_segmenter.test_set: {{root}}/data/imagenet_s/{count}/val: no such folder",
+            "https://www.image-net.org/download",
+            f"data_preparation.sh IMAGENET SAVE {count} false",
+            f"SAVE/ImageNetS{count} data/imagenet_s/{count}/val --split validation",
+            "expand_prompts.lexicon: 'omw-en:1.4' is neither a file nor a lexicon that wn has",
+            "`python -m wn download omw-en:1.4`",
+            "https://wordnet.princeton.edu/license-and-commercial-use",
+        ]
+        for count in (50, 300, 919)
+    },
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_preset_says_what_to_fetch_and_where_it_goes(
+    name: str, house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a repository that has nothing of it: each missing thing is told, none is fetched."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(house / "hub"))
+    monkeypatch.setenv("WN_DATA_DIR", str(house / "wn"))
+    (house / "mmseg_configs").symlink_to(ROOT / "mmseg_configs")
+    (house / f"presets/{name}.yaml").write_bytes((ROOT / f"presets/{name}.yaml").read_bytes())
+    use_preset(name, root=house)
+    count = name.removeprefix("imagenet_s")
+    if count != name:
+        listed = f"data/imagenet_s/ImageNetS_categories_im{count}.txt"
+        with pytest.raises(InputError) as caught:
+            load_params(house / "params.yaml", lists=house)
+        assert f"curl -fL --create-dirs -o {house / listed} https://raw.githubuserc" in str(
+            caught.value
+        )
+        assert "https://github.com/LUSSeg/ImageNet-S" in str(caught.value)
+        (house / listed).parent.mkdir(parents=True)
+        changed = yaml.safe_load((house / "params.yaml").read_text())["expand_prompts"]["classes"]
+        wnids = [item["sense"] for item in changed]
+        wnids += [f"n{number:08d}" for number in range(int(count) - len(wnids))]
+        (house / listed).write_text("\n".join(wnids))
+    params = load_params(house / "params.yaml", lists=house)
+    assert len(params.expand_prompts.classes) == REAL[name]
+    with pytest.raises(InputError) as caught:
+        preflight.run(params, house)
+    told = str(caught.value)
+    for expected in [MODEL, *MISSING[name]]:
+        assert expected.format(root=house) in told
+    assert not (house / "hub").exists() and not (house / "metrics").exists()
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_hours_in_a_real_preset_are_the_doctor_s(name: str) -> None:
+    raw = yaml.safe_load((ROOT / f"presets/{name}.yaml").read_text())
+    if raw["expand_prompts"]["classes_file"] != "none":  # any classes, as many as the list has
+        names = [{"name": f"c{number}"} for number in range(REAL[name])]
+        raw["expand_prompts"] |= {"classes_file": "none", "classes": names}
+    params = Params.model_validate(raw)
+    costs = estimate(Run(params, Inputs(params, ROOT / "nowhere"), "A100", "A100"))
+    found = {cost.stage: (cost.seconds or 0) / 3600 for cost in costs}
+    text = (ROOT / f"presets/{name}.yaml").read_text().partition("\n\n")[0].replace("\n#", "")
+    told = re.search(
+        r"One A100 takes (\d+) h, of them (\d+) h for sampling and at most (\d+) h for training, "
+        rf"and at most (\d+) GB of disk: `python -m tasks.doctor --params presets/{name}.yaml",
+        text,
+    )
+    assert told
+    whole = total(costs)
+    assert [float(number) for number in told.groups()] == pytest.approx(
+        [
+            (whole.seconds or 0) / 3600,
+            found["sample_images"],
+            found["train_segmenter"],
+            (whole.disk or 0) / 1e9,
+        ],
+        rel=0.05,
+    )
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
+from tasks.image_provenance import Provenance, stamp_jpeg, stamp_png
 from tasks.params import InputError
 from tasks.provenance import STAGES, explain, full_id
 from tasks.records import SAMPLES, read_rows, write_json, write_table
@@ -64,6 +66,10 @@ def test_a_rejected_sample_with_all_that_made_it(lineage_root: Path) -> None:
         "split": "",
     }
     assert found["classes"][0]["area"] == pytest.approx(0.01)
+    asked = {one["rule"]: one for one in found["rules"] if one["class"] == "dog"}
+    assert asked["min_area"]["holds"] is False and asked["max_area"]["holds"] is True
+    assert asked["min_area"]["value"] == pytest.approx(0.01)
+    assert asked["min_area"]["bound"] == 0.04
     assert list(found["parameters"]) == list(STAGES)
     assert found["parameters"]["filter_masks"]["min_area"] == 0.04
     assert found["parameters"]["sample_images"]["guidance_scale"] == 4.0
@@ -190,6 +196,21 @@ def test_a_beginning_will_do_if_it_is_of_one_sample(lineage_root: Path) -> None:
     write_table(index, table, SAMPLES)
     with pytest.raises(InputError, match=f"several begin so: {first}, {first[:8]}0"):
         full_id(first[:8], lineage_root)
+
+
+def test_an_exported_image_is_an_answer_to_which_sample(lineage_root: Path, tmp_path: Path) -> None:
+    first = ids(lineage_root)[0]
+    about = Provenance(first, "a <dog>", 1, "m", "d")
+    for name, stamp in (("png", stamp_png), ("jpeg", stamp_jpeg)):
+        bare, stamped = (tmp_path / f"{kind}.{name}" for kind in ("bare", "stamped"))
+        Image.new("RGB", (8, 8)).save(bare)
+        stamped.write_bytes(stamp(bare.read_bytes(), about))
+        assert full_id(str(stamped), lineage_root) == first
+        with pytest.raises(InputError, match=f"bare.{name}: says nothing of its sample"):
+            full_id(str(bare), lineage_root)
+    (tmp_path / "text.png").write_text("no image")
+    with pytest.raises(InputError, match=r"text\.png: is no image that can be read"):
+        full_id(str(tmp_path / "text.png"), lineage_root)
 
 
 def test_no_samples_is_one_message(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_a_manifest_is_on_the_disk_before_it_has_its_name(
     fsync, replace = os.fsync, os.replace
 
     def watched_fsync(handle: int) -> None:
-        name = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        name = Path(f"/proc/self/fd/{handle}").readlink()
         whole = name.is_file() and read_rows(name) == [PROMPT]
         done.append(("flushed", "folder" if name.is_dir() else whole))
         fsync(handle)
@@ -152,6 +152,13 @@ def test_json_is_readable_and_comes_back(tmp_path: Path) -> None:
     text = (tmp_path / "new/value.json").read_text(encoding="utf-8")
     assert text == '{\n  "name": "Straße",\n  "iou": [\n    0.5,\n    null\n  ]\n}\n'
     assert read_json(tmp_path / "new/value.json") == value
+
+
+def test_json_takes_a_name_and_leaves_what_was_linked_there_as_it_was(tmp_path: Path) -> None:
+    write_json(tmp_path / "kept.json", 1)
+    (tmp_path / "linked.json").hardlink_to(tmp_path / "kept.json")
+    write_json(tmp_path / "linked.json", 2)
+    assert (read_json(tmp_path / "kept.json"), read_json(tmp_path / "linked.json")) == (1, 2)
 
 
 def test_file_names_keep_names_apart_and_stay_in_their_folder() -> None:

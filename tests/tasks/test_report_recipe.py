@@ -2,11 +2,21 @@
 
 from collections.abc import Callable
 
+import pyarrow as pa
 import yaml
 
 from tasks.params import Params
 from tasks.provenance import STAGES
-from tasks.report_recipe import SAMPLE_SECTIONS, as_yaml, attention_in_words, masks_in_words, origin
+from tasks.report_recipe import (
+    SAMPLE_SECTIONS,
+    as_yaml,
+    asked,
+    attention_in_words,
+    masks_in_words,
+    origin,
+)
+
+NAMES = ["car", "boat"]
 
 
 def test_the_recipe_is_told_in_words(make_params: Callable[..., Params]) -> None:
@@ -57,3 +67,17 @@ def test_parameters_stand_as_in_the_file(make_params: Callable[..., Params]) -> 
 
 def test_a_sample_owes_its_page_what_lineage_says_made_it() -> None:
     assert tuple(STAGES) == SAMPLE_SECTIONS
+
+
+def test_what_was_asked_of_the_scores(make_params: Callable[..., Params]) -> None:
+    params = make_params({"filter_masks.min_peak": {"quantile": 0.5}})
+    classes = [{"name": "boat", "peak": peak} for peak in (0.25, 0.5, 0.75)]
+    scores = pa.table({"finite": [True] * 3, "classes": [[one] for one in classes]})
+    found = {(one["score"], one["least"]): one for one in asked(params.filter_masks, NAMES, scores)}
+    assert found["area", True]["bounds"] == 0.04 and found["area", True]["quantile"] is None
+    assert found["image.dark", False]["bounds"] == 0.98
+    assert found["peak", True] == {
+        "score": "peak", "least": True, "quantile": 0.5, "bounds": [None, 0.5],
+    }  # fmt: skip
+    unknown = asked(params.filter_masks, NAMES, None)
+    assert [one["bounds"] for one in unknown if one["quantile"]] == [[None, None]]

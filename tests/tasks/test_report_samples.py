@@ -95,6 +95,8 @@ def test_parts_hold_columns_that_the_page_unpacks(
     assert lineage["addresses"]["image"][0][:2] == [0, 512]
     assert lineage["words"] == [[["", 0]]]
     assert not {"text", "classes", "image"} & set(lineage["columns"])
+    # The verdict and the table of scores tell these.
+    assert not {"value", "bound", "finite", "dark", "contrast"} & set(lineage["columns"])
 
 
 def test_places_in_a_text_are_those_of_javascript() -> None:

@@ -20,7 +20,7 @@ def test_no_text_leaves_its_string() -> None:
 
 
 def test_numbers_that_json_lacks_are_refused() -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="not JSON compliant"):
         script_json({"score": float("nan")})
 
 

@@ -16,7 +16,7 @@ from tasks.in_use import read_in_use
 from tasks.label_maps import encode_image, encode_label
 from tasks.params import Params
 from tasks.records import read_json
-from tasks.segmentation import fingerprint, latest_checkpoint, mean_curve, train
+from tasks.segmentation import fingerprint, latest_checkpoint, train
 from tasks.training_config import build_config
 
 MakeConfig = Callable[..., Config]
@@ -265,8 +265,3 @@ def test_a_checkpoint_is_written_as_a_whole(
     ]
     assert [each for each in done if each[1] != "in_use"] == expected
     assert read_in_use("training", tmp_path) == {work}
-
-
-def test_a_curve_is_thinned_to_means() -> None:
-    assert mean_curve([1, 2, 3, 4, 5, 6], points=3) == [[2, 1.5], [4, 3.5], [6, 5.5]]
-    assert mean_curve(np.array([3.0, 1.0]), points=50) == [[1, 3.0], [2, 1.0]]

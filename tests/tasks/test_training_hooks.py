@@ -27,7 +27,7 @@ def test_an_iteration_draws_the_same_whatever_came_before_it() -> None:
         hook.before_train(runner)
         for iteration in iterations:
             runner.iter = iteration
-            loaded = (random.random(), np.random.rand())
+            loaded = (random.random(), np.random.rand())  # noqa: NPY002  as transforms draw
             torch.rand(noise)
             hook.before_train_iter(runner, iteration)
             drawn = (*loaded, torch.rand(1).item())

@@ -260,3 +260,26 @@ def test_no_samples_get_no_verdicts(section: Callable[..., FilterMasks]) -> None
 
 def test_rules_are_keys_of_the_section() -> None:
     assert set(RULES) - {"finite"} <= set(FilterMasks.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rules", "reason"),
+    [
+        ({"area": 0.0399}, {"min_area": 0.04}, "car: area 0.0399 below min_area 0.04"),
+        ({"area": 0.039999}, {"min_area": 0.04}, "car: area 0.039999 below min_area 0.04"),
+        ({"area": 0.8003}, {"max_area": 0.8}, "car: area 0.8003 above max_area 0.8"),
+        ({"area": 0.01}, {"min_area": 0.04}, "car: area 0.010 below min_area 0.04"),
+    ],
+)
+def test_a_reason_does_not_round_to_what_it_denies(
+    section: Callable[..., FilterMasks], changes: Row, rules: Row, reason: str
+) -> None:
+    assert told(judge(table([scored(**changes)]), section(**rules))) == [reason]
+
+
+def test_a_bound_of_many_digits_does_not_either(section: Callable[..., FilterMasks]) -> None:
+    bound = 0.123456
+    (reason,) = told(judge(table([scored(area=0.12345)]), section(min_area=bound)))
+    assert reason == "car: area 0.123 below min_area 0.1235"
+    (reason,) = told(judge(table([scored(area=0.12346)]), section(max_area=bound)))
+    assert reason == "car: area 0.1235 above max_area 0.12346"

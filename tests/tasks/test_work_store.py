@@ -244,7 +244,7 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     try:
         store = WorkStore("stage", tmp_path)
         store.put("f", SHARD)
-        with pytest.raises(OSError) as caught:
+        with pytest.raises(OSError, match="No space left") as caught:
             store.put("g", Shard(bytes(10**6), []))
         assert caught.value.errno == errno.ENOSPC
         assert store.verify("f") and store.find("g") is None

@@ -1,5 +1,4 @@
-"""The pages: what they say, what they escape, what they say when something is missing, and how they
-behave in a browser."""
+"""The pages: what they say, also of what is missing, what they escape, and a browser's view."""
 
 import hashlib
 import json
@@ -468,6 +467,48 @@ def test_a_rejected_sample_says_why(gallery: Browser) -> None:
     assert gallery.wait(SAMPLE) == "a boat"
     verdict = gallery.evaluate("document.querySelector('#sample .verdict').textContent")
     assert verdict == "rejected boat: area 0.020 below min_area 0.04"
+    assert score_line(gallery, "area") == ["area", "≥ 0.04, ≤ 0.8", "0.200"]
+    assert score_line(gallery, "margin") == ["margin", "≥ 0.1", "0.400"]
+
+
+REST = {"peak": 0.3, "margin": 0.4}
+
+
+def score_line(browser: Browser, name: str) -> list[str]:
+    """A line of the scores of the sample that is shown."""
+    lines: list[list[str]] = browser.evaluate(
+        "[...document.querySelectorAll('#sample tbody tr')]"
+        ".map((line) => [...line.cells].map((cell) => cell.textContent))"
+    )
+    return next(line for line in lines if line[0] == name)
+
+
+def test_a_bound_that_is_a_quantile_is_told_with_its_number(
+    make_params: Make, finished_run: Path
+) -> None:
+    binary = find_chromium()
+    if binary is None:
+        pytest.skip("no Chromium is installed")
+    areas = {"sample-0": [("car", 0.1)], "sample-1": [("car", 0.2), ("boat", 0.9)]}
+    areas["sample-2"] = [("boat", 0.1)]
+    rows = [
+        {"sample_id": name, "finite": True}
+        | {"classes": [{"name": of, "area": area} | REST for of, area in classes]}
+        for name, classes in areas.items()
+    ]
+    records.write_table(finished_run / "data/scores/index.parquet", rows, records.SCORES)
+    changes = {
+        "expand_prompts.classes": ["car", "boat"],
+        "filter_masks.min_area": {"quantile": 0.5},
+    }
+    run(make_params(changes), finished_run)
+    with Browser(binary) as browser:
+        browser.open(f"{(finished_run / 'report/gallery.html').as_uri()}#sample=sample-1")
+        browser.wait(f"Boolean({SAMPLE})")
+        assert score_line(browser, "area") == [
+            "area", "≥ 0.150, 0.500 (quantile 0.5), ≤ 0.8", "0.200", "0.200 ✗",
+        ]  # fmt: skip
+        assert browser.errors == []
 
 
 def test_an_unknown_sample_is_told(gallery: Browser) -> None:

@@ -51,16 +51,13 @@ def dataset_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for name, member in zip(members, written, strict=True):
                 uris[name] = replace(member, path=str(path)).uri
         for number in range(shard * 3, shard * 3 + 3):
-            rows.append(
-                {
-                    "sample_id": f"s{number}",
-                    "kept": number != 4,
-                    "split": {4: "", 5: "val"}.get(number, "train"),
-                    "image": uris[f"{number}.png"],
-                    "label": uris[f"{number}.label.png"],
-                    "reliability": uris[f"{number}.reliability.png"],
-                }
-            )
+            row = {
+                "sample_id": f"s{number}",
+                "kept": number != 4,
+                "split": {4: "", 5: "val"}.get(number, "train"),
+            }
+            parts = {"image": "png", "label": "label.png", "reliability": "reliability.png"}
+            rows.append(row | {part: uris[f"{number}.{end}"] for part, end in parts.items()})
     write_table(root / "data/dataset/index.parquet", rows, DATASET)
     write_json(root / "data/dataset/classes.json", CLASSES)
     return root

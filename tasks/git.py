@@ -1,0 +1,35 @@
+"""git, as it is called from here."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def git(arguments: list[str], root: Path, env: Mapping[str, str] | None = None) -> str:
+    """What git prints.
+
+    Args:
+        arguments: the command and its arguments.
+        root: the folder that it runs in.
+        env: variables beside those of this process.
+
+    Raises:
+        subprocess.CalledProcessError: it fails; what it says is ``stderr``.
+        FileNotFoundError: there is no git.
+    """
+    command, env = ["git", *arguments], {**os.environ, **(env or {})}
+    answer = subprocess.run(command, cwd=root, env=env, capture_output=True, check=False)
+    # Decoded here, since text=True would change the ends of lines, too.
+    said, error = (each.decode("utf-8", "replace") for each in (answer.stdout, answer.stderr))
+    if answer.returncode:
+        raise subprocess.CalledProcessError(answer.returncode, command, said, error)
+    return said
+
+
+def ask_git(arguments: list[str], root: Path) -> str | None:
+    """What git prints; None where it fails, or where there is no git."""
+    try:
+        return git(arguments, root)
+    except (subprocess.CalledProcessError, FileNotFoundError):
+        return None

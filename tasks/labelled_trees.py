@@ -1,0 +1,166 @@
+"""Bring a public labelled tree into the form of a labelled set: ``images/`` and ``labels/``.
+
+    python -m tasks.labelled_trees voc12 VOCdevkit/VOC2012 data/voc12/val --split val
+    python -m tasks.labelled_trees cityscapes data/cityscapes data/cityscapes/val --split val
+    python -m tasks.labelled_trees imagenet_s ImageNetS50 data/imagenet_s/50/val --split validation
+
+Images are hard links where the file system allows, else copies. Labels become what
+`tasks.labelled_sets` describes: VOC's as they are; Cityscapes' ids its train ids, what has none
+255; ImageNet-S's R + 256 G, its 1000 ignored, in 16 bits where 8 do not do.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Literal
+
+import cyclopts
+import numpy as np
+from cyclopts import Parameter
+from PIL import Image
+
+from tasks.entry import run_tool
+from tasks.label_maps import encode_label, ignore_value, label_dtype
+from tasks.labelled_sets import some
+from tasks.params import InputError
+from tasks.progress import progress
+
+TRAIN_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
+"""Cityscapes' ids in the order of its train ids (cityscapesscripts, helpers/labels.py)."""
+IMAGENET_S_IGNORED = 1000
+
+Layout = Literal["voc12", "cityscapes", "imagenet_s"]
+Files = Iterator[tuple[str, Path, Path]]
+"""Stem, image and label of each entry."""
+
+app = cyclopts.App(name="python -m tasks.labelled_trees")
+
+
+def voc12_files(source: Path, split: str) -> Files:
+    """The entries of a split of a VOC tree."""
+    names = source / "ImageSets/Segmentation" / f"{split}.txt"
+    if not names.is_file():
+        raise InputError(
+            f"{names}: no such file; give the folder that holds ImageSets, and a split"
+        )
+    for stem in names.read_text(encoding="utf-8").split():
+        yield stem, source / f"JPEGImages/{stem}.jpg", source / f"SegmentationClass/{stem}.png"
+
+
+def cityscapes_files(source: Path, split: str) -> Files:
+    """The entries of a split of Cityscapes' fine labels."""
+    for image in sorted((source / "leftImg8bit" / split).glob("*/*_leftImg8bit.png")):
+        stem = image.name.removesuffix("_leftImg8bit.png")
+        label = source / "gtFine" / split / image.parent.name / f"{stem}_gtFine_labelIds.png"
+        yield stem, image, label
+
+
+def imagenet_s_files(source: Path, split: str) -> Files:
+    """The entries of a split of ImageNet-S that have a label."""
+    for label in sorted((source / f"{split}-segmentation").glob("n*/*.png")):
+        yield label.stem, source / split / label.parent.name / f"{label.stem}.JPEG", label
+
+
+def voc12_label(label: np.ndarray, _classes: int) -> np.ndarray:
+    """VOC's label ``uint8 (H, W)`` as it is."""
+    return label
+
+
+def cityscapes_label(label: np.ndarray, _classes: int) -> np.ndarray:
+    """Train ids of Cityscapes' ids, both ``uint8 (H, W)``."""
+    table = np.full(256, ignore_value(np.dtype(np.uint8)), np.uint8)
+    table[list(TRAIN_IDS)] = np.arange(len(TRAIN_IDS))
+    found: np.ndarray = table[label]
+    return found
+
+
+def imagenet_s_label(label: np.ndarray, classes: int) -> np.ndarray:
+    """The classes of an RGB label ``uint8 (H, W, 3)``: ``(H, W)`` in as many bits as they need."""
+    values = label[..., 0].astype(np.uint16) + 256 * label[..., 1].astype(np.uint16)
+    dtype = label_dtype(classes + 1)
+    ignored = values == IMAGENET_S_IGNORED
+    return np.where(ignored, ignore_value(dtype), values).astype(dtype)
+
+
+LAYOUTS: dict[
+    Layout, tuple[Callable[[Path, str], Files], Callable[[np.ndarray, int], np.ndarray]]
+] = {
+    "voc12": (voc12_files, voc12_label),
+    "cityscapes": (cityscapes_files, cityscapes_label),
+    "imagenet_s": (imagenet_s_files, imagenet_s_label),
+}
+
+
+def class_names(layout: Layout) -> list[str] | None:
+    """The names by label value, as MMSegmentation lists them; None where the run's list says it."""
+    if layout == "imagenet_s":
+        return None
+    from mmseg.datasets import CityscapesDataset, PascalVOCDataset  # slow to import
+
+    dataset = {"voc12": PascalVOCDataset, "cityscapes": CityscapesDataset}[layout]
+    return list(dataset.METAINFO["classes"])
+
+
+def arrange(layout: Layout, source: Path, out: Path, split: str) -> int:
+    """Make a labelled set of a split.
+
+    Returns:
+        How many images it has.
+
+    Raises:
+        InputError: ``out`` is not empty, or the tree lacks the split, an image or a label; nothing
+            is written.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise InputError(f"{out}: is not empty; name a new folder, or remove it")
+    files, convert = LAYOUTS[layout]
+    entries = list(files(source, split))
+    if not entries:
+        raise InputError(f"{source}: holds no labelled image of the split {split} for {layout}")
+    missing = [str(path) for entry in entries for path in entry[1:] if not path.is_file()]
+    if missing:
+        raise InputError(
+            f"{source}: is not whole, {len(missing)} files are missing: {some(missing)}"
+        )
+    classes = len({label.parent for _, _, label in entries})  # a folder each, in ImageNet-S
+    for part in ("images", "labels"):
+        (out / part).mkdir(parents=True, exist_ok=True)
+    names = class_names(layout)
+    if names:
+        (out / "classes.json").write_text(json.dumps(names), encoding="utf-8")
+    with progress("arranging", len(entries), "images") as advance:
+        for stem, image, label in entries:
+            with Image.open(label) as opened:
+                array = convert(np.array(opened), classes)
+            (out / "labels" / f"{stem}.png").write_bytes(encode_label(array))
+            link_or_copy(image, out / "images" / f"{stem}{image.suffix}")
+            advance(1)
+    return len(entries)
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A hard link of a file, or a copy where that cannot be."""
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+@app.default
+def main(
+    layout: Layout,
+    source: Path,
+    out: Path,
+    /,
+    *,
+    split: Annotated[str, Parameter(help="the split, as the tree calls it")],
+) -> None:
+    """Bring a split of a public labelled tree into images/ and labels/."""
+    count = arrange(layout, source, out, split)
+    print(f"{out}: {count} images with labels; name it as evaluate_segmenter.test_set")
+
+
+if __name__ == "__main__":
+    run_tool(app)

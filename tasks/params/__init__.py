@@ -1,0 +1,36 @@
+"""The parameters: one pydantic model per section of ``params.yaml``, one section per stage.
+
+Unknown keys are refused. `load_params` turns every violation into one message that names the key,
+the value, the rule and, for a misspelt key, the nearest match. Imports no torch.
+"""
+
+from tasks.params.adaptation import AdaptLora
+from tasks.params.errors import InputError
+from tasks.params.filtering import CrossValidation, FilterMasks, Quantile, Ratio, Similarity
+from tasks.params.masks import DenseCrf, DiffuMask, ExtractMasks
+from tasks.params.prompts import BACKGROUND_NAME, ClassPhrases, ExpandPrompts, SourceShares
+from tasks.params.reading import load_params
+from tasks.params.sampling import SampleImages
+from tasks.params.training import TrainSegmenter
+from tasks.params.whole import Params
+
+__all__ = [
+    "BACKGROUND_NAME",
+    "AdaptLora",
+    "ClassPhrases",
+    "CrossValidation",
+    "DenseCrf",
+    "DiffuMask",
+    "ExpandPrompts",
+    "ExtractMasks",
+    "FilterMasks",
+    "InputError",
+    "Params",
+    "Quantile",
+    "Ratio",
+    "SampleImages",
+    "Similarity",
+    "SourceShares",
+    "TrainSegmenter",
+    "load_params",
+]

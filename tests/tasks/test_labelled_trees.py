@@ -1,0 +1,101 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tasks.label_maps import decode, encode_image, encode_label
+from tasks.labelled_sets import check_pairs, class_list, class_list_problem, list_pairs
+from tasks.labelled_trees import arrange
+from tasks.params import InputError, load_params
+
+ROOT = Path(__file__).parents[2]
+SIZE = (6, 8)
+
+
+def picture(path: Path) -> bytes:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", SIZE[::-1], (90, 120, 30)).save(path)
+    return path.read_bytes()
+
+
+def test_voc_keeps_its_labels(tmp_path: Path) -> None:
+    voc = tmp_path / "VOC2012"
+    label = np.zeros(SIZE, np.uint8)
+    label[0], label[1] = 20, 255
+    (voc / "ImageSets/Segmentation").mkdir(parents=True)
+    (voc / "ImageSets/Segmentation/val.txt").write_text("2007_000033\n")
+    (voc / "SegmentationClass").mkdir()
+    (voc / "SegmentationClass/2007_000033.png").write_bytes(encode_label(label))
+    image = picture(voc / "JPEGImages/2007_000033.jpg")
+
+    out = tmp_path / "data/voc12/val"
+    assert arrange("voc12", voc, out, "val") == 1
+    (pair,) = list_pairs(out)
+    assert pair.image.read_bytes() == image
+    assert (decode(pair.label.read_bytes()) == label).all()
+    section = load_params(ROOT / "presets/voc12.yaml").expand_prompts
+    assert check_pairs([pair], len(section.label_names)) == []
+    names = class_list(out)
+    assert names and class_list_problem(names, section.label_names) is None
+    assert names[20] == "tvmonitor"
+    with pytest.raises(InputError, match="is not empty"):
+        arrange("voc12", voc, out, "val")
+
+
+def test_cityscapes_gets_its_train_ids(tmp_path: Path) -> None:
+    label = np.zeros(SIZE, np.uint8)  # 0 is unlabelled
+    for row, value in enumerate((7, 23, 24, 33)):  # road, sky, person, bicycle
+        label[row] = value
+    city = tmp_path / "city"
+    picture(city / "leftImg8bit/val/ulm/ulm_000001_leftImg8bit.png")
+    path = city / "gtFine/val/ulm/ulm_000001_gtFine_labelIds.png"
+    path.parent.mkdir(parents=True)
+    Image.fromarray(label).save(path)
+
+    assert arrange("cityscapes", city, tmp_path / "out", "val") == 1
+    found = decode((tmp_path / "out/labels/ulm_000001.png").read_bytes())
+    assert found[:, 0].tolist() == [0, 10, 11, 18, 255, 255]
+    section = load_params(ROOT / "presets/cityscapes.yaml").expand_prompts
+    names = json.loads((tmp_path / "out/classes.json").read_text())
+    assert names == section.label_names
+
+
+@pytest.mark.parametrize(
+    ("classes", "dtype", "ignored"), [(2, np.uint8, 255), (300, np.uint16, 65535)]
+)
+def test_imagenet_s_is_read_from_its_colours(
+    tmp_path: Path, classes: int, dtype: type, ignored: int
+) -> None:
+    tree = tmp_path / "tree"
+    colours = np.zeros((*SIZE, 3), np.uint8)
+    colours[0, :, 0] = 2
+    colours[1, :, 0], colours[1, :, 1] = 1000 % 256, 1000 // 256
+    for number in range(classes):
+        stem, wnid = f"ILSVRC2012_val_{number:08d}", f"n{number:08d}"
+        picture(tree / f"validation/{wnid}/{stem}.JPEG")
+        path = tree / f"validation-segmentation/{wnid}/{stem}.png"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(encode_image(colours))
+    out = tmp_path / "out"
+    assert arrange("imagenet_s", tree, out, "validation") == classes
+    pairs = list_pairs(out)
+    found = decode(pairs[0].label.read_bytes())
+    assert (found.dtype, found[:3, 0].tolist()) == (dtype, [2, ignored, 0])
+    assert check_pairs(pairs[:3], classes + 1) == []
+    assert class_list(out) is None
+
+
+def test_what_is_missing_is_told_and_nothing_written(tmp_path: Path) -> None:
+    names = tmp_path / "VOC/ImageSets/Segmentation/val.txt"
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match=r"val.txt: no such file"):
+        arrange("voc12", tmp_path / "VOC", out, "val")
+    names.parent.mkdir(parents=True)
+    names.write_text("a\n")
+    with pytest.raises(InputError, match=r"2 files are missing: .*JPEGImages/a.jpg"):
+        arrange("voc12", tmp_path / "VOC", out, "val")
+    with pytest.raises(InputError, match="holds no labelled image of the split val"):
+        arrange("cityscapes", tmp_path, out, "val")
+    assert not out.exists()
