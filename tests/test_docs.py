@@ -20,6 +20,7 @@ import yaml
 from dvc.cli import DvcParserError
 from dvc.cli.parser import get_main_parser
 
+from benchmarks.readme import with_results
 from flows.grids import Grid, cells, grid_names
 from tasks.params import Params
 from tasks.presets import preset_names
@@ -324,4 +325,6 @@ def test_every_page_and_every_grid_is_told_of() -> None:
 
 
 def test_the_readme_is_one_that_is_read() -> None:
-    assert len(read(ROOT / "README.md").splitlines()) <= 200
+    """Short, but for what is measured: those lines come and go with the records."""
+    page = with_results(read(ROOT / "README.md"), "")
+    assert len(page.splitlines()) <= 190
