@@ -61,8 +61,9 @@ def own_modules(package: str) -> list[str]:
 
 
 def declared_code(deps: list[str]) -> set[str]:
-    """The modules among ``deps``, with those in folders."""
-    return {dep for dep in deps if dep.endswith(".py")}.union(*map(own_modules, deps))
+    """The modules among ``deps``, with those in folders of code."""
+    folders = [dep for dep in deps if dep.partition("/")[0] in PACKAGES]
+    return {dep for dep in deps if dep.endswith(".py")}.union(*map(own_modules, folders))
 
 
 def stage_modules() -> set[str]:
