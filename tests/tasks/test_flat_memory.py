@@ -25,6 +25,8 @@ print("peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 FEW, MANY = 24, 288
 """Samples of a run: 3 and 36 shards."""
+ONLY_NAMES = {"plain": 1.0, "synonym": 0.0, "hyponym": 0.0}
+"""The small model's text encoder has no room for every word that the lexicon has for a car."""
 KEPT = 64 * 64 * 3 * (MANY - FEW) / 2**20
 """MiB that the images alone of the further samples would take, were they held."""
 
@@ -33,7 +35,8 @@ def peak(stage: str, root: Path) -> float:
     """The largest resident set of a run, in MiB."""
     code = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n" + RUN.format(stage=stage)
     command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=root, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     return int(done.stdout.split()[-1]) / 1024
 
 
@@ -45,8 +48,13 @@ def test_memory_stays_flat_while_samples_and_masks_are_made(
     for count in (FEW, MANY):
         root = tmp_path / str(count)
         root.mkdir()
-        params = write_plan(root, count // 2, sample_images__batch_size=8,
-                            sample_images__shard_size=8, extract_masks__batch_size=8)  # fmt: skip
+        sizes = {f"{section}.batch_size": 8 for section in ("sample_images", "extract_masks")}
+        params = write_plan(
+            root,
+            count // 2,
+            **sizes,
+            **{"sample_images.shard_size": 8, "expand_prompts.shares": ONLY_NAMES},
+        )
         (root / "params.yaml").write_text(yaml.safe_dump(params.model_dump()))
         for stage, found in peaks.items():
             found.append(peak(stage, root))
