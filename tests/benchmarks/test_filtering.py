@@ -189,6 +189,7 @@ def test_quick_finds_times_and_writes_nothing(
         asked.append(len(rows))
         return rows
 
+    monkeypatch.setenv("COLUMNS", "200")  # so that no name of the table is broken
     monkeypatch.setattr(filtering, "good_samples", all_good)
     monkeypatch.setattr(filtering, "WORK", tmp_path / "work")
     monkeypatch.setattr(filtering, "SPOILED", 0.3)
