@@ -11,13 +11,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from benchmarks.demo import QUICK, change_params
 from benchmarks.record import Row
+from flows.compare import prepare_clone
+from tasks.git import git
 from tasks.params import load_params
 
 ROOT = Path(__file__).parents[1]
@@ -32,8 +32,7 @@ Changes = dict[str, dict[str, Any]]
 
 def committed() -> str:
     """The commit that is measured."""
-    show = ["git", "rev-parse", "HEAD"]
-    return subprocess.run(show, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
+    return git(["rev-parse", "HEAD"], ROOT).strip()
 
 
 def with_quick(changes: Changes, quick: bool) -> Changes:
@@ -52,13 +51,11 @@ def preset_for_anywhere(name: str) -> Changes:
     return params
 
 
-def run_pipeline(
-    changes: Changes, stage: str, preset: str | None = None, kept: Path | None = None
-) -> dict[str, Any]:
+def run_pipeline(changes: Changes, stage: str, kept: Path | None = None) -> dict[str, Any]:
     """Run the pipeline up to a stage in a clone.
 
     Args:
-        changes: to ``params.yaml``, or to the preset that is to be used in its place.
+        changes: to ``params.yaml``.
         kept: the clone, made here if it is not there, and left for the next run; None: a temporary
             one.
 
@@ -71,18 +68,7 @@ def run_pipeline(
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="maskloom-cell-") as temporary:
         folder = kept or Path(temporary) / "maskloom"
-        if not folder.exists():
-            subprocess.run(["git", "clone", "--quiet", str(ROOT), str(folder)], check=True)
-        # What a run before has made by the same code from the same inputs is fetched from there.
-        cache = ["config", "--quiet", "--local", "cache.dir", str((ROOT / ".dvc/cache").resolve())]
-        subprocess.run([sys.executable, "-m", "dvc", "--cd", str(folder), *cache], check=True)
-        subprocess.run(
-            ["git", "checkout", "--quiet", "--detach", committed()], cwd=folder, check=True
-        )
-        subprocess.run(["git", "checkout", "--quiet", "params.yaml"], cwd=folder, check=True)
-        if preset is not None:
-            text = (folder / f"presets/{preset}.yaml").read_text(encoding="utf-8")
-            (folder / "params.yaml").write_text(text, encoding="utf-8")
+        prepare_clone(ROOT, folder, committed())
         change_params(folder, changes)
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         command = [sys.executable, "-m", "dvc", "repro", "--quiet", stage]
@@ -94,16 +80,13 @@ def run_pipeline(
     return found | {"minutes": round((time.monotonic() - started) / 60, 1)}
 
 
-def run_cells(
-    name: str, cells: Mapping[str, Callable[[], Row]], *, quick: bool, jobs: int = 1
-) -> list[Row]:
+def run_cells(name: str, cells: Mapping[str, Callable[[], Row]], *, quick: bool) -> list[Row]:
     """The rows of all cells, in their order; those that were finished at this commit are kept.
 
     Args:
         name: of the benchmark.
         cells: what makes each row, by a key that tells it from the others.
         quick: part of the key of what is kept.
-        jobs: cells at a time; each should have its share of the cores (``OMP_NUM_THREADS``).
     """
     path, commit = STORE / f"{name}.ndjson", committed()
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -114,19 +97,12 @@ def run_cells(
         if item["commit"] == commit and item["quick"] == quick
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    todo = iter([key for key in cells if key not in rows])
-    running: dict[Future[Row], str] = {}
-    with ThreadPoolExecutor(jobs) as pool:
-        while True:
-            for key in islice(todo, jobs - len(running)):
-                running[pool.submit(cells[key])] = key
-            if not running:
-                break
-            for done in wait(running, return_when=FIRST_COMPLETED).done:
-                key = running.pop(done)
-                rows[key] = done.result()
-                print(rows[key], flush=True)
-                with path.open("a", encoding="utf-8") as file:
-                    item = {"commit": commit, "quick": quick, "cell": key, "row": rows[key]}
-                    file.write(json.dumps(item) + "\n")
+    for key, cell in cells.items():
+        if key in rows:
+            continue
+        rows[key] = cell()
+        print(rows[key], flush=True)
+        with path.open("a", encoding="utf-8") as file:
+            item = {"commit": commit, "quick": quick, "cell": key, "row": rows[key]}
+            file.write(json.dumps(item) + "\n")
     return [rows[key] for key in cells]

@@ -30,7 +30,7 @@ from prefect.futures import PrefectFuture, as_completed
 from rich.console import Console
 from rich.table import Table
 
-from flows.comparison import Row, judge, markdown, summarise, write
+from flows.comparison import Row, Verdict, judge, markdown, summarise, write
 from flows.graph import written_paths
 from flows.grids import Cell, Grid, cells, grid_names, read_grid, waits
 from flows.processes import run_in_group
@@ -69,19 +69,26 @@ class Workspaces:
         """A clone that nobody else uses; waits for one."""
         folder = self._free.get()
         try:
-            self._prepare(folder)
+            prepare_clone(self.root, folder, self.commit)
             yield folder
         finally:
             self._free.put(folder)
 
-    def _prepare(self, folder: Path) -> None:
-        if not (folder / ".git").exists():
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            git(["clone", "--quiet", "--no-checkout", str(self.root), str(folder)], self.root)
-        git(["fetch", "--quiet", "origin", self.commit], folder)
-        git(["checkout", "--quiet", "--force", "--detach", self.commit], folder)
-        cache = (self.root / ".dvc/cache").resolve()
-        _dvc(folder, "config", "--quiet", "--local", "cache.dir", str(cache))
+
+def prepare_clone(root: Path, folder: Path, commit: str) -> None:
+    """Make ``folder`` a clone that holds ``commit``, if it is none yet, and share the DVC cache.
+
+    What a run before has made by the same code from the same inputs is fetched from there.
+    """
+    if not (folder / ".git").exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        git(["clone", "--quiet", "--no-checkout", str(root), str(folder)], root)
+    git(["fetch", "--quiet", "origin", commit], folder)
+    git(["checkout", "--quiet", "--force", "--detach", commit], folder)
+    cache = (root / ".dvc/cache").resolve()
+    config = ["config", "--quiet", "--local", "cache.dir", str(cache)]
+    command = [sys.executable, "-m", "dvc", "--cd", str(folder), *config]
+    subprocess.run(command, check=True, capture_output=True)
 
 
 def link_inputs(params: dict[str, Any], root: Path, folder: Path) -> None:
@@ -303,11 +310,6 @@ def check_params(order: list[Cell], root: Path) -> None:
             path.unlink()
 
 
-def _dvc(folder: Path, *words: str) -> None:
-    command = [sys.executable, "-m", "dvc", "--cd", str(folder), *words]
-    subprocess.run(command, check=True, capture_output=True)
-
-
 def list_grids(root: Path = Path()) -> None:
     """Print what there is to compare."""
     table = Table("grid", "runs", "what is asked")
@@ -332,8 +334,9 @@ def main(
     for name in grids:
         rows = compare(name, jobs)
         grid = read_grid(name)
-        _show(name, grid, rows)
-        held &= all(verdict.holds for verdict in judge(grid, rows))
+        verdicts = judge(grid, rows)
+        _show(name, grid, rows, verdicts)
+        held &= all(verdict.holds for verdict in verdicts)
     if not keep:
         for folder in WORK.glob("workspace-*"):
             shutil.rmtree(folder)
@@ -341,11 +344,11 @@ def main(
         raise SystemExit(1)
 
 
-def _show(name: str, grid: Grid, rows: list[Row]) -> None:
+def _show(name: str, grid: Grid, rows: list[Row], verdicts: list[Verdict]) -> None:
     console = Console()
     for title, lines in (
         (f"{name}: {grid.title}", summarise(grid, rows)),
-        ("claims", [vars(verdict) for verdict in judge(grid, rows)]),
+        ("claims", [vars(verdict) for verdict in verdicts]),
     ):
         if lines:
             table = Table(*lines[0], title=title, title_justify="left")
