@@ -22,9 +22,12 @@ window.maskloomTimings = (run) => {
   timings.querySelector("table").hidden = false;
 };
 
-timings.addEventListener("toggle", () => {
+const load = () => {
   const script = document.createElement("script");
   script.src = "../.maskloom/timings.js";
   script.onerror = () => { said.textContent = "No run of the flow is recorded beside this report."; };
   document.head.append(script);
-}, { once: true });
+};
+
+if (timings.open) load();  // by a hand that was faster than this script
+else timings.addEventListener("toggle", load, { once: true });

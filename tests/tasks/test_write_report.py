@@ -581,14 +581,25 @@ def test_without_pictures_a_sample_says_so(make_params: Make, finished_run: Path
         assert browser.errors == []
 
 
-def test_times_of_a_run_are_shown_on_demand(gallery: Browser, finished_run: Path) -> None:
+@pytest.mark.parametrize("early", [False, True], ids=["later", "before the script"])
+def test_times_of_a_run_are_shown_on_demand(
+    gallery: Browser, finished_run: Path, *, early: bool
+) -> None:
     stages = [{"stage": "<b>one</b>", "outcome": "ran", "seconds": 1.25}]
     value = {"started": "today", "host": "here", "stages": stages}
     path = finished_run / ".maskloom/timings.js"
     path.parent.mkdir(exist_ok=True)
     path.write_text(f"maskloomTimings({json.dumps(value)});")
+    opened = "document.querySelector('#timings')?.setAttribute('open', '')"
+    if early:
+        watched = "document, {childList: true, subtree: true}"
+        watch = f"new MutationObserver(() => {opened}).observe({watched})"
+        gallery.call("Page.addScriptToEvaluateOnNewDocument", source=watch)
     gallery.open((finished_run / "report/index.html").as_uri())
-    gallery.wait("Boolean(document.querySelector('#timings'))")
-    gallery.evaluate("document.querySelector('#timings').open = true")
+    if not early:
+        gallery.wait(
+            "Boolean(document.querySelector('#timings')) && document.readyState === 'complete'"
+        )
+        gallery.evaluate(opened)
     told = gallery.wait("document.querySelector('#timings tbody')?.innerText")
     assert told.split("\t") == ["<b>one</b>", "ran", "1.3"]
