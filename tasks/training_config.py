@@ -180,7 +180,7 @@ def use_reliability(cfg: Config, section: TrainSegmenter) -> None:
         "seed": section.seed,
     }
     if method == "co_training":
-        hook |= {name: knobs.pop(name) for name in ("classmix", "classmix_from")}
+        hook |= {name: knobs.pop(name) for name in ("cross_from", "classmix", "classmix_from")}
         cfg.model.type = "EncoderDecoder"
         cfg.model = ConfigDict(type="CoTrainingSegmentor", segmentor=cfg.model, **knobs)
     else:

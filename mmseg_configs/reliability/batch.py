@@ -19,11 +19,13 @@ class Phase:
         strength: how much reliability counts, 0..1.
         classmix: the probability of ClassMix.
         generator: chance of this iteration, on the CPU; None is PyTorch's own.
+        cross: whether the networks of a co-training teach each other yet.
     """
 
     strength: float = 1.0
     classmix: float = 0.0
     generator: torch.Generator | None = None
+    cross: bool = True
 
 
 def stack_labels(samples: Sequence[SegDataSample]) -> Tensor:

@@ -42,7 +42,8 @@ class CoTrainingSegmentor(EncoderDecoder):
         data_preprocessor, init_cfg: as in `EncoderDecoder`.
 
     Attributes:
-        phase: set by `ReliabilityHook`: unreliable are ranks below ``strength * quantile``.
+        phase: set by `ReliabilityHook`: unreliable are ranks below ``strength * quantile``; they
+            have no part in the loss until ``cross``.
         background: the label that ClassMix does not paste, if there is one.
 
     Raises:
@@ -84,6 +85,8 @@ class CoTrainingSegmentor(EncoderDecoder):
         logits = [self._head_logits(network, batch) for network in self.networks]
         opinions = [each["decode"].detach().argmax(1) for each in logits]
         self.counts.add(batch.label, batch.reliable, self.ignore_index, opinions[0] == opinions[1])
+        if not self.phase.cross:
+            opinions = [torch.full_like(batch.label, self.ignore_index)] * 2
         if self.phase.classmix and border is None:
             decoded = (logits[0]["decode"], logits[1]["decode"])
             self.classmix.keep(inputs, decoded, label, self.ignore_index)

@@ -54,7 +54,8 @@ class ReliabilityHook(Hook):
     At first all labels count alike: the networks learn what the classes look like from everything
     there is. Then reliability fades in: weights move from 1 to what the map says, and the quantile
     below which pixels are unreliable moves from 0 to its full value; what falls below it is ignored
-    or, in co-training, taught by the other network. ClassMix begins when told.
+    or, in co-training, taught by the other network. Networks from scratch know little for long:
+    until ``cross_from`` what is doubtful teaches nothing. ClassMix begins when told.
 
     Chance is drawn from the seed, the iteration and the process alone, so a resumed training draws
     what an uninterrupted one does. A checkpoint keeps the history, the interval's counts and the
@@ -62,6 +63,7 @@ class ReliabilityHook(Hook):
 
     Args:
         warmup, fade: see `strength_at`.
+        cross_from: share of the training after which co-training's networks teach each other.
         classmix: probability of ClassMix for a batch; only co-training has it.
         classmix_from: share of the training after which ClassMix begins.
         interval: iterations that one row of the history is about.
@@ -75,6 +77,7 @@ class ReliabilityHook(Hook):
         self,
         warmup: float = 0.1,
         fade: float = 0.2,
+        cross_from: float = 0.0,
         classmix: float = 0.0,
         classmix_from: float = 0.3,
         interval: int = 50,
@@ -83,7 +86,7 @@ class ReliabilityHook(Hook):
         if warmup < 0 or fade < 0 or warmup + fade > 1:
             raise ValueError(f"warmup and fade are shares of the training, not {warmup} and {fade}")
         self.warmup, self.fade = warmup, fade
-        self.classmix, self.classmix_from = classmix, classmix_from
+        self.cross_from, self.classmix, self.classmix_from = cross_from, classmix, classmix_from
         self.interval, self.seed = interval, seed
         self.history: list[dict[str, Any]] = []
 
@@ -101,6 +104,7 @@ class ReliabilityHook(Hook):
             strength_at(progress, self.warmup, self.fade),
             self.classmix if progress >= self.classmix_from else 0.0,
             torch.Generator().manual_seed(seed),
+            progress >= self.cross_from,
         )
 
     def after_train_iter(

@@ -118,6 +118,7 @@ def test_a_method_takes_its_knobs_and_the_schedule(make_config: MakeConfig) -> N
         **{
             "reliability": "co_training",
             "co_training.quantile": 0.4,
+            "co_training.cross_from": 0.4,
             "co_training.border_weight": 0.3,
             "co_training.confidence": 0.8,
             "co_training.classmix": 0.7,
@@ -133,6 +134,7 @@ def test_a_method_takes_its_knobs_and_the_schedule(make_config: MakeConfig) -> N
         "type": "ReliabilityHook",
         "warmup": 0.2,
         "fade": 0.1,
+        "cross_from": 0.4,
         "classmix": 0.7,
         "classmix_from": 0.6,
         "interval": 4,

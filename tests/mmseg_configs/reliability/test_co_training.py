@@ -157,6 +157,22 @@ def test_an_opinion_carries_no_gradient(batch: tuple[Tensor, Tensor, Tensor]) ->
     torch.testing.assert_close(got, first.decode_head.conv_seg.weight.grad)
 
 
+def test_until_they_teach_each_other_doubtful_labels_teach_nothing(
+    batch: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    images, label, reliability = batch
+    network = pair()
+    network.phase = Phase(1.0, cross=False)
+    losses = network.loss(images, samples(label, reliability))
+    given = torch.where(reliability >= 0.5, label, 255)
+    expected = sum(
+        cross_entropy(logits_of(one, images)[0], given, ignore_index=255, reduction="none").mean()
+        for one in network.networks
+    )
+    torch.testing.assert_close(losses["decode.loss_co"], expected)
+    assert network.counts.read("abc", two_networks=True)["agreement"] < 1
+
+
 def test_what_was_mixed_is_not_pasted_from(batch: tuple[Tensor, Tensor, Tensor]) -> None:
     images, label, reliability = batch
     network = pair(confidence=0.0)

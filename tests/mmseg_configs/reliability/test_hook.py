@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmseg_configs.reliability.batch import Counts
+from mmseg_configs.reliability.batch import Counts, Phase
 from mmseg_configs.reliability.hook import ReliabilityHook, strength_at
 
 
@@ -37,13 +37,13 @@ class Runner(SimpleNamespace):
         self.model.load_reliability_state = lambda state: self.model.counts.load(state["counts"])
 
 
-def run(hook: ReliabilityHook, runner: Runner, iterations: range) -> list[tuple[float, float]]:
-    """Strength and probability of ClassMix by iteration; in each a pixel of class 1 is counted."""
+def run(hook: ReliabilityHook, runner: Runner, iterations: range) -> list[Phase]:
+    """The phase by iteration; in each a pixel of class 1 is counted."""
     phases = []
     for iteration in iterations:
         runner.iter = iteration
         hook.before_train_iter(runner, iteration)
-        phases.append((runner.model.phase.strength, runner.model.phase.classmix))
+        phases.append(runner.model.phase)
         weight = torch.tensor([float(iteration % 2)])
         runner.model.counts.add(torch.tensor([1]), weight, ignore_index=255)
         hook.after_train_iter(runner, iteration)
@@ -52,11 +52,12 @@ def run(hook: ReliabilityHook, runner: Runner, iterations: range) -> list[tuple[
 
 def test_the_hook_sets_the_phase_and_closes_intervals() -> None:
     runner = Runner()
-    hook = ReliabilityHook(warmup=0.2, fade=0.4, classmix=0.5, classmix_from=0.7, interval=4)
+    hook = ReliabilityHook(0.2, 0.4, cross_from=0.3, classmix=0.5, classmix_from=0.7, interval=4)
     phases = run(hook, runner, range(10))
-    strengths = [strength for strength, _ in phases]
+    strengths = [phase.strength for phase in phases]
     assert strengths == pytest.approx([0, 0, 0, 0.25, 0.5, 0.75, 1, 1, 1, 1])
-    assert [probability for _, probability in phases] == [0] * 7 + [0.5] * 3
+    assert [phase.cross for phase in phases] == [False] * 3 + [True] * 7
+    assert [phase.classmix for phase in phases] == [0] * 7 + [0.5] * 3
     assert [row["iteration"] for row in hook.history] == [4, 8, 10]
     assert hook.history[0] == {
         "iteration": 4,
