@@ -15,6 +15,7 @@ from benchmarks.record import RESULTS, Bar, finish, what_ran
 from flows.compare import compare
 from flows.comparison import judge, summarise
 from flows.grids import grid_names, read_grid
+from flows.processes import exit_on_signals
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,6 +43,7 @@ def main(
     jobs: Annotated[int, Parameter(help="runs at a time, which share the cores")] = 2,
 ) -> None:
     """Run grids, and record their tables and claims."""
+    exit_on_signals()
     missed = []
     for name in grids or [name for name in grid_names(ROOT) if name != "quick"]:
         try:

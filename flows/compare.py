@@ -10,7 +10,6 @@ goes on where it was, and one whose code has changed runs again what the change 
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -33,7 +32,7 @@ from rich.table import Table
 from flows.comparison import Row, Verdict, judge, markdown, summarise, write
 from flows.graph import written_paths
 from flows.grids import Cell, Grid, cells, grid_names, read_grid, waits
-from flows.processes import run_in_group
+from flows.processes import exit_on_signals, run_in_group
 from flows.run_log import only_run
 from flows.stage_output import StageOutput
 from flows.synthesize import child_environment
@@ -325,8 +324,7 @@ def main(
     keep: Annotated[bool, Parameter(help="keep the clones for the next grid")] = True,
 ) -> None:
     """Compare settings: run each with each seed, and show means, deviations and gains."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda got, _frame: sys.exit(128 + got))  # an orderly end for all
+    exit_on_signals()
     if not grids:
         list_grids()
         return

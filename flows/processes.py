@@ -19,6 +19,16 @@ REDRAW_SECONDS = 10.0
 """Least time between two states of a progress bar in the log."""
 
 
+def exit_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end this program as an exit does, with status 128 + their number.
+
+    Contexts are left and child processes ended, as at Ctrl-C; Prefect's own answer to SIGTERM waits
+    for the tasks that run.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda got, _frame: sys.exit(128 + got))
+
+
 class LineSplitter:
     """Cuts a stream of bytes into lines for a log.
 

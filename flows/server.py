@@ -6,7 +6,6 @@ that ends unasked is started again and named; Ctrl-C ends all of it.
 """
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from flows.deployments import (
     create_pool,
     deploy,
 )
-from flows.processes import end_group, start_group
+from flows.processes import end_group, exit_on_signals, start_group
 from flows.run_log import FOLDER
 from flows.synthesize import child_environment
 from tasks.params import InputError
@@ -180,8 +179,7 @@ def main(
     *, port: Annotated[int, Parameter(help="where the server listens, on loopback only")] = 4200
 ) -> None:
     """Start a Prefect server, a worker and the deployments of prefect.yaml; Ctrl-C ends them."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda got, _frame: sys.exit(128 + got))
+    exit_on_signals()
     console = Console(soft_wrap=True, highlight=False)
     try:
         env = settings(port)

@@ -7,7 +7,6 @@ Prefect adds logs, retries, a schedule, cancellation and artifacts. Works with a
 """
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -33,7 +32,7 @@ from flows.artifacts import ProgressBar, leave_results
 from flows.fan_out import SHARDED, FanOut, ShardsFailed
 from flows.fan_out import fan_out as compute_shards
 from flows.graph import StageName, select_stages, stage_names, unchanged_stages
-from flows.processes import run_in_group
+from flows.processes import exit_on_signals, run_in_group
 from flows.results import (
     EVALUATION,
     FILTER,
@@ -217,8 +216,7 @@ def main(
     fan_out: FanOut | None = None,
 ) -> None:
     """Run the pipeline through Prefect: class names in, a measured segmentation network out."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda got, _frame: sys.exit(128 + got))  # an orderly end for all
+    exit_on_signals()
     try:
         select_stages(stage_names(), only, upto, start)
         state = synthesize(only, upto, force, start, fan_out, return_state=True)

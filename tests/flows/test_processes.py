@@ -45,6 +45,23 @@ def test_a_signal_is_a_negative_status() -> None:
     assert run_in_group([sys.executable, "-c", code], print) == -signal.SIGKILL
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_a_program_leaves_its_contexts(number: signal.Signals) -> None:
+    code = f"""
+import os, time
+from flows.processes import exit_on_signals
+exit_on_signals()
+try:
+    os.kill(os.getpid(), {number.value})
+    time.sleep(60)
+finally:
+    print("in order", flush=True)
+"""
+    seen: list[str] = []
+    assert run_in_group([sys.executable, "-c", code], seen.append) == 128 + number
+    assert seen == ["in order"]
+
+
 FAMILY = """
 import signal, subprocess, sys, time
 if {stubborn}: signal.signal(signal.SIGTERM, signal.SIG_IGN)
