@@ -64,6 +64,24 @@ def select_stages(
     return stages[first : last + 1]
 
 
+def check_inputs(selected: list[str], root: Path = Path()) -> None:
+    """Check that what the selected stages read of the others' outputs is there.
+
+    Raises:
+        InputError: an earlier stage has not run yet.
+    """
+    stages = _stages(root)
+    maker = {path: name for name, stage in stages.items() for path in stage_writes(stage)}
+    for name in selected:
+        for path in stages[name].get("deps", []):
+            made_by = maker.get(path)
+            if made_by and made_by not in selected and not (root / path).exists():
+                raise InputError(
+                    f"{name} reads {path}, which {made_by} makes and which is not there; give "
+                    f"--start {made_by}, or neither --only nor --start"
+                )
+
+
 def output_digests(root: Path = Path()) -> dict[str, str]:
     """Output path -> MD5 from ``dvc.lock``, sorted; empty before the first run."""
     here = Revision(WORKSPACE, None, root)

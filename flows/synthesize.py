@@ -31,7 +31,13 @@ from rich.console import Console
 from flows.artifacts import ProgressBar, leave_results
 from flows.fan_out import SHARDED, FanOut, ShardsFailed
 from flows.fan_out import fan_out as compute_shards
-from flows.graph import StageName, select_stages, stage_names, unchanged_stages
+from flows.graph import (
+    StageName,
+    check_inputs,
+    select_stages,
+    stage_names,
+    unchanged_stages,
+)
 from flows.processes import exit_on_signals, run_in_group
 from flows.results import (
     EVALUATION,
@@ -127,6 +133,7 @@ def synthesize(
     runs: list[StageRun] = []
     try:
         stages = select_stages(stage_names(), only, upto, start)
+        check_inputs(stages)
         with only_run():
             _run_stages(stages, force, runs, fan_out or FanOut())
     except (InputError, StageFailed, ShardsFailed) as error:

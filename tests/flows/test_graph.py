@@ -5,6 +5,7 @@ from pydantic import TypeAdapter
 
 from flows.graph import (
     StageName,
+    check_inputs,
     named_files,
     output_digests,
     select_stages,
@@ -53,6 +54,23 @@ def test_names_the_nearest_stage() -> None:
         select_stages(STAGES, only="sample_image")
     with pytest.raises(InputError, match="exclude each other"):
         select_stages(STAGES, only="preflight", upto="preflight")
+
+
+def test_a_stage_whose_inputs_no_stage_has_made_yet_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text(
+        "stages:\n"
+        "  draw: {cmd: a, deps: [code.py], outs: [data/images: {persist: true}]}\n"
+        "  count: {cmd: b, deps: [data/images], metrics: [counts.json]}\n"
+    )
+    check_inputs(["draw", "count"], tmp_path)
+    with pytest.raises(InputError) as caught:
+        check_inputs(["count"], tmp_path)
+    assert str(caught.value) == (
+        "count reads data/images, which draw makes and which is not there; give --start draw, or "
+        "neither --only nor --start"
+    )
+    (tmp_path / "data/images").mkdir(parents=True)
+    check_inputs(["count"], tmp_path)
 
 
 def test_digests_of_the_lock_by_path(tmp_path: Path) -> None:
