@@ -221,6 +221,8 @@ def test_a_signal_ends_the_flow_its_stage_and_its_server(
     environment = os.environ | {"PYTHONPATH": str(ROOT), "PREFECT_HOME": str(home)}
     environment.pop("PREFECT_API_URL", None)
     log = toy / "flow.log"
+    # What runs in the background of a shell ignores Ctrl-C, and so would what it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with open(log, "w") as out:
         flow = subprocess.Popen(
             [sys.executable, "-m", "flows.synthesize"],
