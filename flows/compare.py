@@ -39,6 +39,7 @@ from flows.synthesize import child_environment
 from tasks.entry import run_tool
 from tasks.git import git
 from tasks.params import InputError, load_params
+from tasks.work_store import STORE
 
 RESULTS = Path("comparisons")
 WORK = Path(".maskloom/compare")
@@ -75,9 +76,10 @@ class Workspaces:
 
 
 def prepare_clone(root: Path, folder: Path, commit: str) -> None:
-    """Make ``folder`` a clone that holds ``commit``, if it is none yet, and share the DVC cache.
+    """Make ``folder`` a clone that holds ``commit``, and share the DVC cache and finished shards.
 
-    What a run before has made by the same code from the same inputs is fetched from there.
+    What a run before has made by the same code from the same inputs is fetched from the cache;
+    shards of images and masks from the work store, where code has changed that is not theirs.
     """
     if not (folder / ".git").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -88,6 +90,11 @@ def prepare_clone(root: Path, folder: Path, commit: str) -> None:
     config = ["config", "--quiet", "--local", "cache.dir", str(cache)]
     command = [sys.executable, "-m", "dvc", "--cd", str(folder), *config]
     subprocess.run(command, check=True, capture_output=True)
+    store = (root / STORE).resolve()
+    store.mkdir(parents=True, exist_ok=True)
+    (folder / STORE).parent.mkdir(exist_ok=True)
+    if not (folder / STORE).exists():
+        (folder / STORE).symlink_to(store)
 
 
 def link_inputs(params: dict[str, Any], root: Path, folder: Path) -> None:

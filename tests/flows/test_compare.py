@@ -124,6 +124,19 @@ def test_a_grid_runs_each_stage_once_and_goes_on_where_it_was(house: Path) -> No
     assert not (house / "data").exists() and not (house / "dvc.lock").exists()
 
 
+def test_clones_share_the_finished_shards_and_leave_them(house: Path) -> None:
+    shard = house / ".maskloom/store/sample_images/shard.tar"
+    shard.parent.mkdir(parents=True)
+    shard.write_bytes(b"finished")
+    look = f"assert pathlib.Path({str(shard.relative_to(house))!r}).read_bytes() == b'finished'\n"
+    (house / "run.py").write_text(RUN.format(log=str(house / "stages.log")) + look)
+    commit(house)
+    main("length", keep=False)
+    assert ran(house)["train_segmenter"] == 4
+    assert not list(house.glob(".maskloom/compare/workspace-*"))
+    assert shard.read_bytes() == b"finished"
+
+
 def test_a_failed_run_leaves_the_others(house: Path) -> None:
     path = house / "presets/compare/length.yaml"
     path.write_text(GRID.replace("iterations: 500", "iterations: 666"))
