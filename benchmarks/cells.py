@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.demo import QUICK, change_params
 from benchmarks.record import Row
-from flows.compare import prepare_clone
+from flows.workspaces import prepare_clone
 from tasks.git import git
 from tasks.params import load_params
 

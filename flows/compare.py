@@ -10,14 +10,10 @@ goes on where it was, and one whose code has changed runs again what the change 
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Annotated, Any
+from typing import Annotated
 
 import cyclopts
 import yaml
@@ -30,99 +26,21 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.comparison import Row, Verdict, judge, markdown, summarise, write
-from flows.graph import written_paths
 from flows.grids import Cell, Grid, cells, grid_names, read_grid, waits
 from flows.processes import exit_on_signals, run_in_group
 from flows.run_log import only_run
 from flows.stage_output import StageOutput
 from flows.synthesize import child_environment
+from flows.workspaces import WORK, Workspaces, link_inputs
 from tasks.entry import run_tool
 from tasks.git import git
 from tasks.params import InputError, load_params
-from tasks.work_store import STORE
 
 RESULTS = Path("comparisons")
-WORK = Path(".maskloom/compare")
 
 
 class RunFailed(Exception):
     """A run of the grid failed; the others are finished."""
-
-
-class Workspaces:
-    """Clones of the committed state, each for one run at a time.
-
-    Args:
-        root: the repository.
-        count: how many.
-        commit: what they hold.
-    """
-
-    def __init__(self, root: Path, count: int, commit: str) -> None:
-        self.root, self.commit = root, commit
-        self._free: SimpleQueue[Path] = SimpleQueue()
-        for number in range(count):
-            self._free.put(root / WORK / f"workspace-{number}")
-
-    @contextmanager
-    def one(self) -> Iterator[Path]:
-        """A clone that nobody else uses; waits for one."""
-        folder = self._free.get()
-        try:
-            prepare_clone(self.root, folder, self.commit)
-            yield folder
-        finally:
-            self._free.put(folder)
-
-
-def prepare_clone(root: Path, folder: Path, commit: str) -> None:
-    """Make ``folder`` a clone that holds ``commit``, and share the DVC cache and finished shards.
-
-    What a run before has made by the same code from the same inputs is fetched from the cache;
-    shards of images and masks from the work store, where code has changed that is not theirs.
-    """
-    if not (folder / ".git").exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        git(["clone", "--quiet", "--no-checkout", str(root), str(folder)], root)
-    git(["fetch", "--quiet", "origin", commit], folder)
-    git(["checkout", "--quiet", "--force", "--detach", commit], folder)
-    cache = (root / ".dvc/cache").resolve()
-    config = ["config", "--quiet", "--local", "cache.dir", str(cache)]
-    command = [sys.executable, "-m", "dvc", "--cd", str(folder), *config]
-    subprocess.run(command, check=True, capture_output=True)
-    store = (root / STORE).resolve()
-    store.mkdir(parents=True, exist_ok=True)
-    (folder / STORE).parent.mkdir(exist_ok=True)
-    if not (folder / STORE).exists():
-        (folder / STORE).symlink_to(store)
-
-
-def link_inputs(params: dict[str, Any], root: Path, folder: Path) -> None:
-    """Make relative paths of ``params`` that lie only in the user's tree reachable in a clone.
-
-    What the stages write is not among them: the clone makes its own.
-    """
-    written = written_paths(root)
-    for value in _texts(params):
-        source, there = root / value, folder / value
-        if not value or Path(value).is_absolute() or there.exists() or not source.exists():
-            continue
-        if {value, *map(str, Path(value).parents)} & written:
-            continue
-        there.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):  # outside of the clone, where another may be as fast
-            there.symlink_to(source.resolve())
-
-
-def _texts(tree: Any) -> Iterator[str]:
-    if isinstance(tree, str):
-        yield tree
-    elif isinstance(tree, dict):
-        for value in tree.values():
-            yield from _texts(value)
-    elif isinstance(tree, list):
-        for value in tree:
-            yield from _texts(value)
 
 
 @task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)

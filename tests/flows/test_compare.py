@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.compare import RunFailed, compare, link_inputs, main, read_metric
+from flows.compare import RunFailed, compare, main, read_metric
 from tasks.params import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -124,19 +124,6 @@ def test_a_grid_runs_each_stage_once_and_goes_on_where_it_was(house: Path) -> No
     assert not (house / "data").exists() and not (house / "dvc.lock").exists()
 
 
-def test_clones_share_the_finished_shards_and_leave_them(house: Path) -> None:
-    shard = house / ".maskloom/store/sample_images/shard.tar"
-    shard.parent.mkdir(parents=True)
-    shard.write_bytes(b"finished")
-    look = f"assert pathlib.Path({str(shard.relative_to(house))!r}).read_bytes() == b'finished'\n"
-    (house / "run.py").write_text(RUN.format(log=str(house / "stages.log")) + look)
-    commit(house)
-    main("length", keep=False)
-    assert ran(house)["train_segmenter"] == 4
-    assert not list(house.glob(".maskloom/compare/workspace-*"))
-    assert shard.read_bytes() == b"finished"
-
-
 def test_a_failed_run_leaves_the_others(house: Path) -> None:
     path = house / "presets/compare/length.yaml"
     path.write_text(GRID.replace("iterations: 500", "iterations: 666"))
@@ -166,24 +153,6 @@ def test_the_command_ends_with_1_where_a_claim_does_not_hold(
     assert not list((house / ".maskloom/compare").glob("workspace-*"))
     main()
     assert "Longer is better" in capsys.readouterr().out
-
-
-def test_inputs_that_git_does_not_hold_are_reachable_in_a_clone(tmp_path: Path) -> None:
-    root, clone = tmp_path / "root", tmp_path / "root/.maskloom/compare/workspace-0"
-    (root / "models/own").mkdir(parents=True)
-    (root / "data/test/images").mkdir(parents=True)
-    (root / "dvc.yaml").write_text("stages: {a: {cmd: a, outs: [data/test: {cache: false}]}}")
-    clone.mkdir(parents=True)
-    (clone / "kept").mkdir()
-    (root / "kept").mkdir()
-    params = {
-        "a": {"model": "models/own"},
-        "b": ["kept", "none", "", "no/where", "data/test/images"],
-    }
-    link_inputs(params, root, clone)
-    assert (clone / "models/own").resolve() == root / "models/own"
-    assert not (clone / "kept").is_symlink() and not (clone / "no").exists()
-    assert not (clone / "data").exists()  # the clone's own stage writes it
 
 
 def test_a_number_that_is_not_there_is_named(tmp_path: Path) -> None:

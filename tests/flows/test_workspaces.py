@@ -1,0 +1,55 @@
+"""Clones for the runs of a grid: what they share with the repository, and what they do not."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+from dvc.repo import Repo
+
+from flows.workspaces import link_inputs, prepare_clone
+from tasks.git import git
+
+
+def test_a_clone_shares_the_cache_and_finished_shards_and_leaves_them(toy: Path) -> None:
+    shard = toy / ".maskloom/store/sample_images/shard.tar"
+    shard.parent.mkdir(parents=True)
+    shard.write_bytes(b"finished")
+    clone = toy / ".maskloom/compare/workspace-0"
+    commit = git(["rev-parse", "HEAD"], toy).strip()
+    for _ in range(2):  # made, then met again
+        prepare_clone(toy, clone, commit)
+    assert git(["rev-parse", "HEAD"], clone).strip() == commit
+    assert Path(Repo(clone).cache.local.path) == toy / ".dvc/cache/files/md5"
+    assert (clone / shard.relative_to(toy)).read_bytes() == b"finished"
+    shutil.rmtree(clone)
+    assert shard.read_bytes() == b"finished"
+
+
+def test_a_clone_takes_the_commit_that_it_is_asked_for(toy: Path) -> None:
+    clone = toy / "clone"
+    first = git(["rev-parse", "HEAD"], toy).strip()
+    prepare_clone(toy, clone, first)
+    (toy / "first.py").write_text("changed")
+    author = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    subprocess.run(["git", *author, "commit", "-qam", "more"], cwd=toy, check=True)
+    (clone / "first.py").write_text("edited in the clone")
+    prepare_clone(toy, clone, git(["rev-parse", "HEAD"], toy).strip())
+    assert (clone / "first.py").read_text() == "changed"
+
+
+def test_inputs_that_git_does_not_hold_are_reachable_in_a_clone(tmp_path: Path) -> None:
+    root, clone = tmp_path / "root", tmp_path / "root/.maskloom/compare/workspace-0"
+    (root / "models/own").mkdir(parents=True)
+    (root / "data/test/images").mkdir(parents=True)
+    (root / "dvc.yaml").write_text("stages: {a: {cmd: a, outs: [data/test: {cache: false}]}}")
+    clone.mkdir(parents=True)
+    (clone / "kept").mkdir()
+    (root / "kept").mkdir()
+    params = {
+        "a": {"model": "models/own"},
+        "b": ["kept", "none", "", "no/where", "data/test/images"],
+    }
+    link_inputs(params, root, clone)
+    assert (clone / "models/own").resolve() == root / "models/own"
+    assert not (clone / "kept").is_symlink() and not (clone / "no").exists()
+    assert not (clone / "data").exists()  # the clone's own stage writes it
