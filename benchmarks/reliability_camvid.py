@@ -64,9 +64,14 @@ RECIPE: dict[str, Any] = {
     "checkpoint_interval": 250,
     "num_workers": 0,
     "dtype": "float32",  # bfloat16 gave NaN now and then on a CPU, at sides such as 45
+    "warmup": 0.0,  # reliability counts from the start: a quarter of the labels is wrong
+    "fade": 0.0,
 }
 DOUBTFUL = 0.25
 """Co-training's quantile: the share of the labels that the noise makes wrong, rounded."""
+CROSS_FROM = 0.6
+"""Its networks learn from scratch; they know too little to teach each other before. Chosen on every
+sixth picture of the training set, without which the others were learnt."""
 RECOVERED = 0.5
 """The bar: the share of the gap between the wrong labels and the true ones."""
 
@@ -128,7 +133,9 @@ def run_cell(method: str, seed: int, changes: dict[str, Any], most: int | None) 
     digest, right = write_labels(root, pictures, seed, method == "clean")
     used = "none" if method == "clean" else method
     section = load_params(ROOT / "presets/storybook.yaml").train_segmenter
-    co_training = section.co_training.model_copy(update={"quantile": DOUBTFUL})
+    co_training = section.co_training.model_copy(
+        update={"quantile": DOUBTFUL, "cross_from": CROSS_FROM}
+    )
     recipe = RECIPE | changes | {"reliability": used, "seed": seed, "co_training": co_training}
     cfg = build_config(
         section.model_copy(update=recipe),
