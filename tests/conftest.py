@@ -1,4 +1,4 @@
-"""What tests of several folders need: this repository as a fresh clone would have it."""
+"""What tests of several folders need: toys, and this repository as a fresh clone would have it."""
 
 import os
 import subprocess
@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+
+pytest_plugins = [
+    f"tests.toys.{name}"
+    for name in ("adaptation", "datasets", "models", "parameters", "training", "runs")
+]
 
 
 @pytest.fixture(scope="session")

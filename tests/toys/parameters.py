@@ -1,0 +1,66 @@
+"""Parameters to change, and the shortest pipeline that they describe."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tasks.params import Params
+from tasks.records import PROMPTS, write_json
+
+ROOT = Path(__file__).parents[2]
+
+
+def change(raw: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Set dotted keys in a params mapping."""
+    for key, value in changes.items():
+        *path, last = key.split(".")
+        place = raw
+        for part in path:
+            place = place[part]
+        place[last] = value
+    return raw
+
+
+@pytest.fixture
+def make_params() -> Callable[..., Params]:
+    """The default preset's parameters with some dotted keys changed."""
+
+    def make(changes: dict[str, Any] | None = None) -> Params:
+        raw = yaml.safe_load((ROOT / "presets/storybook.yaml").read_text(encoding="utf-8"))
+        return Params.model_validate(change(raw, changes or {}))
+
+    return make
+
+
+@pytest.fixture
+def write_plan(make_params: Callable[..., Params]) -> Callable[..., Params]:
+    """Writes what `sample_images` reads: prompts of two classes, next to no steps."""
+    from tasks.base_models import model_files, read_model
+    from tasks.digests import DigestCache, combine, file_digests
+    from tasks.prompts import expand
+    from tasks.records import write_rows
+
+    def write(root: Path, images_per_class: int = 6, **changes: Any) -> Params:
+        params = make_params(
+            {
+                "expand_prompts.classes": ["car", "dog"],
+                "expand_prompts.images_per_class": images_per_class,
+                "sample_images.model": str(ROOT / "models/storybook-sd"),
+                "sample_images.num_inference_steps": 1,
+                "sample_images.batch_size": 2,
+                "sample_images.shard_size": 4,
+                "sample_images.device": "cpu",
+                **{key.replace("__", "."): value for key, value in changes.items()},
+            }
+        )
+        write_rows(root / "data/prompts.parquet", expand(params.expand_prompts), PROMPTS)
+        model = read_model(ROOT / "models/storybook-sd")
+        files = file_digests(model.folder, model_files(model), DigestCache(root / "cache.json"))
+        write_json(root / "data/inputs/model.json", {"digest": combine(files)})
+        write_json(root / "models/lora/adapter.json", {"source": "none", "digest": None})
+        return params
+
+    return write
