@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 pytest_plugins = [
     f"tests.toys.{name}"
-    for name in ("adaptation", "datasets", "models", "parameters", "training", "runs")
+    for name in ("adaptation", "datasets", "models", "parameters", "sampling", "training", "runs")
 ]
 
 

@@ -9,7 +9,6 @@ import threading
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,67 +18,25 @@ import torch
 from diffusers import DiffusionPipeline
 
 from tasks import records, sample_images
-from tasks.adapters import ADAPTER_FILE
 from tasks.captures import Captured, decode_capture
 from tasks.label_maps import decode, encode_image
-from tasks.lora_trainer import Job, Trainer
+from tasks.lora_trainer import Job
 from tasks.params import InputError, Params, SampleImages, load_params
 from tasks.pipelines import load_pipeline
-from tasks.prompts import expand
 from tasks.sample_images import compute_shard
 from tasks.sample_shards import sample_id, shard_jobs
 from tasks.sampling import sample_batch
 from tasks.shards import Member
 from tasks.work_store import Finished, Shard, WorkStore
+from tests.toys.sampling import params, toy_row, train_toy
 
 ROOT = Path(__file__).parents[2]
-
-
-def params(**changes: object) -> SampleImages:
-    whole: Params = load_params(ROOT / "presets/storybook.yaml")
-    values = whole.sample_images.model_dump() | {
-        "model": str(ROOT / "models/storybook-sd"),
-        "num_inference_steps": 3,
-        "dtype": "float32",
-        "device": "cpu",
-    }
-    return SampleImages.model_validate(values | changes)
-
-
-@pytest.fixture(scope="module")
-def rows() -> list[dict]:
-    section = load_params(ROOT / "presets/storybook.yaml").expand_prompts
-    section = section.model_copy(update={"images_per_class": 2, "several_share": 1.0})
-    return list(islice(expand(section), 2, 7))  # the first class stands beside none in its rows
 
 
 def write_inputs(root: Path, rows: list[dict]) -> None:
     records.write_table(root / "data/prompts.parquet", rows, records.PROMPTS)
     records.write_json(root / "data/inputs/model.json", {"digest": "m"})
     records.write_json(root / "models/lora/adapter.json", {"source": "none", "digest": None})
-
-
-def toy_row(text: str, word: str) -> dict:
-    start = text.index(word)
-    named = {"name": word, "start": start, "end": start + len(word)}
-    return {
-        "prompt_id": "p",
-        "text": text,
-        "negative_prompt": "",
-        "classes": [named],
-        "seed": 1,
-    }
-
-
-def train_toy(folder: Path, root: Path, job: Job) -> str:
-    """Write what adapt_lora leaves, with an adapter that changes much; returns its digest."""
-    trainer = Trainer(job, "cpu", root)
-    for step in range(3):
-        trainer.step(step)
-    trainer.adapter.save(type(trainer.pipeline), folder)
-    digest = hashlib.sha256((folder / ADAPTER_FILE).read_bytes()).hexdigest()
-    records.write_json(folder / "adapter.json", {"source": "trained", "digest": digest})
-    return digest
 
 
 def test_the_stage_takes_the_adapter_and_names_samples_by_it(

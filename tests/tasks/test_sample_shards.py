@@ -6,54 +6,16 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from importlib import metadata
-from itertools import islice
 from pathlib import Path
 
 import pytest
 
 from tasks import records
-from tasks.params import Params, SampleImages, load_params
-from tasks.prompts import expand
+from tasks.params import Params
 from tasks.sample_shards import plan_shards, sample_id, shard_jobs
+from tests.toys.sampling import CAPTURE, params, toy_row
 
 ROOT = Path(__file__).parents[2]
-
-
-def params(**changes: object) -> SampleImages:
-    whole: Params = load_params(ROOT / "presets/storybook.yaml")
-    values = whole.sample_images.model_dump() | {
-        "model": str(ROOT / "models/storybook-sd"),
-        "num_inference_steps": 3,
-        "dtype": "float32",
-        "device": "cpu",
-    }
-    return SampleImages.model_validate(values | changes)
-
-
-CAPTURE = {
-    "steps": [0, "all"],
-    "resolutions": [16, 8],
-    "self_attention": {"resolution": 8, "step": 1},
-}
-
-
-@pytest.fixture(scope="module")
-def rows() -> list[dict]:
-    section = load_params(ROOT / "presets/storybook.yaml").expand_prompts
-    section = section.model_copy(update={"images_per_class": 2, "several_share": 1.0})
-    return list(islice(expand(section), 2, 7))  # the first class stands beside none in its rows
-
-
-def toy_row(text: str, word: str) -> dict:
-    start = text.index(word)
-    named = {"name": word, "start": start, "end": start + len(word)}
-    return {
-        "prompt_id": "p",
-        "text": text,
-        "negative_prompt": "",
-        "classes": [named],
-        "seed": 1,
-    }
 
 
 def test_shards_are_filled_per_class_and_grow_at_the_end() -> None:

@@ -1,8 +1,6 @@
 """Sampling a batch: what its attention is, and that neither batch nor order changes a sample."""
 
-import hashlib
 from collections.abc import Callable
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,67 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from tasks import records
 from tasks.adapters import ADAPTER_FILE
 from tasks.attention import trace_cross_attention
 from tasks.base_models import read_model
 from tasks.captures import Captured
-from tasks.lora_trainer import Job, Trainer
-from tasks.params import InputError, Params, SampleImages, load_params
+from tasks.lora_trainer import Job
+from tasks.params import InputError
 from tasks.phrases import phrase_columns
 from tasks.pipelines import load_pipeline
-from tasks.prompts import expand
 from tasks.sampling import sample_batch, step_indices, token_columns, unet_calls
+from tests.toys.sampling import CAPTURE, params, toy_row, train_toy
 
 ROOT = Path(__file__).parents[2]
-
-
-def params(**changes: object) -> SampleImages:
-    whole: Params = load_params(ROOT / "presets/storybook.yaml")
-    values = whole.sample_images.model_dump() | {
-        "model": str(ROOT / "models/storybook-sd"),
-        "num_inference_steps": 3,
-        "dtype": "float32",
-        "device": "cpu",
-    }
-    return SampleImages.model_validate(values | changes)
-
-
-CAPTURE = {
-    "steps": [0, "all"],
-    "resolutions": [16, 8],
-    "self_attention": {"resolution": 8, "step": 1},
-}
-
-
-@pytest.fixture(scope="module")
-def rows() -> list[dict]:
-    section = load_params(ROOT / "presets/storybook.yaml").expand_prompts
-    section = section.model_copy(update={"images_per_class": 2, "several_share": 1.0})
-    return list(islice(expand(section), 2, 7))  # the first class stands beside none in its rows
-
-
-def toy_row(text: str, word: str) -> dict:
-    start = text.index(word)
-    named = {"name": word, "start": start, "end": start + len(word)}
-    return {
-        "prompt_id": "p",
-        "text": text,
-        "negative_prompt": "",
-        "classes": [named],
-        "seed": 1,
-    }
-
-
-def train_toy(folder: Path, root: Path, job: Job) -> str:
-    """Write what adapt_lora leaves, with an adapter that changes much; returns its digest."""
-    trainer = Trainer(job, "cpu", root)
-    for step in range(3):
-        trainer.step(step)
-    trainer.adapter.save(type(trainer.pipeline), folder)
-    digest = hashlib.sha256((folder / ADAPTER_FILE).read_bytes()).hexdigest()
-    records.write_json(folder / "adapter.json", {"source": "trained", "digest": digest})
-    return digest
 
 
 @pytest.mark.parametrize("kind", ["1.x", "2.x", "XL"])
