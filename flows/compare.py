@@ -27,7 +27,7 @@ from rich.table import Table
 
 from flows.comparison import Row, Verdict, judge, markdown, summarise, write
 from flows.grids import Cell, Grid, cells, grid_names, read_grid, waits
-from flows.processes import exit_on_signals, run_in_group
+from flows.processes import exit_on_signals
 from flows.run_log import only_run
 from flows.stage_output import StageOutput
 from flows.synthesize import child_environment
@@ -67,7 +67,7 @@ def run_cell(name: str, cell: Cell, grid: Grid, spaces: Workspaces, threads: int
 
         command = [sys.executable, "-m", "dvc", "--cd", str(folder), "repro", grid.stage]
         env = {**child_environment(), "OMP_NUM_THREADS": str(threads)}
-        status = run_in_group(command, tell, env)
+        status = spaces.commands.run(command, tell, env)
         if status:
             last = "\n".join(output.last_words)
             raise RunFailed(f"{name}: exit status {output.exit_status or status}\n{last}")
@@ -148,7 +148,11 @@ def compare(grid_name: str, jobs: int = 1, root: Path = Path()) -> list[Row]:
     finished = Finished(root / WORK / f"{grid_name}.ndjson", commit)
     spaces = Workspaces(root, jobs, commit)
     with only_run(root / WORK):
-        return _run(grid_name, grid, order, finished, spaces, jobs)
+        try:
+            return _run(grid_name, grid, order, finished, spaces, jobs)
+        except BaseException:  # a signal: Prefect waits for its threads, and they for the stages
+            spaces.commands.end()
+            raise
 
 
 def _run(

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from threading import Lock
 from typing import IO
 
 from flows import leash
@@ -83,6 +84,12 @@ def run_in_group(
         The exit status; minus the signal's number where a signal ended the command.
     """
     process = start_group(command, subprocess.PIPE, env, grace_seconds)
+    return _follow(process, on_line, grace_seconds)
+
+
+def _follow(
+    process: subprocess.Popen[bytes], on_line: Callable[[str], None], grace_seconds: float
+) -> int:
     assert process.stdin is not None and process.stdout is not None  # PIPE was asked for
     lines = LineSplitter()
     try:
@@ -98,6 +105,45 @@ def run_in_group(
     finally:
         process.stdin.close()
         process.stdout.close()
+
+
+class ProcessGroups:
+    """Commands that several threads run, each as `run_in_group` does, and that end together."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._ended = False
+
+    def run(
+        self,
+        command: Sequence[str],
+        on_line: Callable[[str], None],
+        env: Mapping[str, str] | None = None,
+    ) -> int:
+        """See `run_in_group`.
+
+        Raises:
+            RuntimeError: `end` was called before.
+        """
+        with self._lock:
+            if self._ended:
+                raise RuntimeError("no command is started any more: the others have been ended")
+            process = start_group(command, subprocess.PIPE, env)
+            self._running.add(process)
+        try:
+            return _follow(process, on_line, GRACE_SECONDS)
+        finally:
+            with self._lock:
+                self._running.discard(process)
+
+    def end(self) -> None:
+        """End the commands that run; no other is started."""
+        with self._lock:
+            self._ended = True
+            running = list(self._running)
+        for process in running:
+            end_group(process)
 
 
 def start_group(

@@ -9,6 +9,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from flows.graph import written_paths
+from flows.processes import ProcessGroups
 from tasks.git import git
 from tasks.work_store import STORE
 
@@ -22,10 +23,14 @@ class Workspaces:
         root: the repository.
         count: how many.
         commit: what they hold.
+
+    Attributes:
+        commands: what runs in them.
     """
 
     def __init__(self, root: Path, count: int, commit: str) -> None:
         self.root, self.commit = root, commit
+        self.commands = ProcessGroups()
         self._free: SimpleQueue[Path] = SimpleQueue()
         for number in range(count):
             self._free.put(root / WORK / f"workspace-{number}")

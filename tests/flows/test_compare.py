@@ -1,7 +1,11 @@
 """The flow ``compare`` on a toy pipeline, real DVC and real Prefect."""
 
 import json
+import os
+import signal
 import subprocess
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -132,6 +136,34 @@ def test_a_failed_run_leaves_the_others(house: Path) -> None:
     table = (house / "comparisons/length/table.md").read_text()
     assert "| short | 0.3 |" in table and "| long above short | nan | 0.2 | NO |" in table
     assert ran(house) == {"sample_images": 2, "train_segmenter": 4, "evaluate_segmenter": 2}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_grid_and_its_runs(house: Path, number: signal.Signals) -> None:
+    asleep = "print('asleep', flush=True); import time; time.sleep(300)\n"
+    (house / "run.py").write_text(RUN.format(log=str(house / "stages.log")) + asleep)
+    commit(house)
+    log = house / "compare.log"
+    # What runs in the background of a shell ignores Ctrl-C, and so would what it starts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with open(log, "w") as out:
+        grid = subprocess.Popen(
+            [sys.executable, "-m", "flows.compare", "--jobs", "2", "length"],
+            cwd=house,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            stdout=out,
+            stderr=out,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 120
+    while log.read_text().count("asleep") < 2:
+        assert time.monotonic() < deadline and grid.poll() is None, log.read_text()
+        time.sleep(0.2)
+    grid.send_signal(number)
+    assert grid.wait(30) in (128 + number, -number)
+    commands = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline"))
+    assert not [each for each in commands if str(house).encode() in each]
 
 
 def test_a_wrong_value_is_told_before_anything_runs(house: Path) -> None:

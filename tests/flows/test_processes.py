@@ -3,11 +3,13 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
-from flows.processes import LineSplitter, run_in_group
+from flows.processes import LineSplitter, ProcessGroups, run_in_group
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +45,23 @@ def test_output_of_both_streams_and_status() -> None:
 def test_a_signal_is_a_negative_status() -> None:
     code = "import os; os.kill(os.getpid(), 9)"
     assert run_in_group([sys.executable, "-c", code], print) == -signal.SIGKILL
+
+
+def test_commands_of_several_threads_end_together() -> None:
+    groups, seen = ProcessGroups(), SimpleQueue[str]()
+    code = "import time; print('here', flush=True); time.sleep(60)"
+    with ThreadPoolExecutor(2) as threads:
+        futures = [
+            threads.submit(groups.run, [sys.executable, "-c", code], seen.put) for _ in range(2)
+        ]
+        for _ in futures:
+            assert seen.get(timeout=30) == "here"
+        groups.end()
+        assert [future.result(10) for future in futures] == [-signal.SIGTERM] * 2
+    with pytest.raises(RuntimeError, match="no command is started any more"):
+        groups.run([sys.executable, "-c", code], print)
+    assert ProcessGroups().run([sys.executable, "-c", "print(1)"], seen.put) == 0
+    assert seen.get_nowait() == "1"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
