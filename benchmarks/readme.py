@@ -106,13 +106,15 @@ def headline(
         parts.append(f"Grids of `make compare` that are not measured yet: {', '.join(missing)}.")
     bars = [{"benchmark": name, **bar} for name in results for bar in results[name]["bars"]]
     missed = [
-        f"`{bar['benchmark']}`, {bar['name']}: {cell(bar['value'])} (bound {cell(bar['bound'])})"
+        {"missed": f"`{bar['benchmark']}`: {bar['name']}"}
+        | {key: bar[key] for key in ("value", "bound")}
         for bar in bars
         if not bar["holds"]
     ]
-    told = f" Missed: {'; '.join(missed)}." if missed else ""
     held = f"{len(bars) - len(missed)} of {len(bars)} bars"
-    parts.append(f"{held} in [benchmarks/README.md](benchmarks/README.md) hold.{told}")
+    parts.append(f"{held} in [benchmarks/README.md](benchmarks/README.md) hold.")
+    if missed:
+        parts.append(markdown_table(missed))
     return "\n\n".join(parts) + "\n"
 
 
