@@ -9,19 +9,10 @@ import pytest
 from tasks.evaluate_segmenter import write_confusion
 from tasks.label_maps import encode_image, encode_label
 from tasks.report_evaluation import confusion, headline, image_card, read_confusion, result_rows
+from tests.toys.runs import EVALUATED as EVALUATION
 
 Row = dict[str, Any]
 
-EVALUATION: Row = {
-    "miou": 0.7,
-    "reference_miou": 0.9,
-    "ratio": 0.7778,
-    "per_class": {"background": 0.95, "car": 0.6, "boat": None},
-    "reference_per_class": {"background": 0.98, "car": 0.9, "boat": None},
-    "images": 300,
-    "test_set": "data/storybook/test",
-    "not_measured": [],
-}
 NOTHING: Row = {
     "miou": None,
     "reference_miou": None,
