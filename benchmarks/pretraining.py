@@ -8,7 +8,7 @@ as both together. Few images and many: pretraining is for those who have few.
 
 from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Annotated
 
 import cyclopts
@@ -16,6 +16,7 @@ from cyclopts import Parameter
 
 from benchmarks.cells import STORE, Changes, committed, run_cells, run_pipeline, with_quick
 from benchmarks.record import RESULTS, Bar, Row, finish, what_ran
+from flows.comparison import deviation, gains
 from tasks.params import load_params
 
 ROOT = Path(__file__).parents[1]
@@ -69,29 +70,27 @@ def summarise(rows: list[Row]) -> tuple[list[Row], list[Bar]]:
 
     A gain is paired: with the training from scratch of the same seed.
     """
-    values = {
-        (row["images of a class"], row["start"], row["seed"]): float(row["mIoU"]) for row in rows
-    }
-    seeds = sorted({int(row["seed"]) for row in rows})
+    values: dict[tuple[float | str, float | str], dict[int, float]] = {}
+    for row in rows:
+        of_seeds = values.setdefault((row["images of a class"], row["start"]), {})
+        of_seeds[int(row["seed"])] = float(row["mIoU"])
     table: list[Row] = []
     bars = []
-    for images, start in dict.fromkeys((images, start) for images, start, _ in values):
-        found = [values[images, start, seed] for seed in seeds]
-        gains = [values[images, start, seed] - values[images, SCRATCH, seed] for seed in seeds]
-        spread = stdev(gains) if len(gains) > 1 else 0.0
+    for (images, start), by_seed in values.items():
+        found, gained = list(by_seed.values()), gains(by_seed, values[images, SCRATCH])
+        gain, spread = mean(gained), deviation(gained)
         table.append(
             {
                 "images of a class": images,
                 "start": start,
                 "mIoU, mean": round(mean(found), 4),
-                "standard deviation": round(stdev(found), 4) if len(found) > 1 else "",
-                "gain": round(mean(gains), 4),
+                "standard deviation": round(deviation(found), 4),
+                "gain": round(gain, 4),
                 "deviation of the gain": round(spread, 4),
             }
         )
         if start == PRETRAINED:
             name = f"gain of pretraining, {images} images of a class"
-            gain = mean(gains)
             bars.append(Bar(name, round(gain, 4), round(spread, 4), gain > spread))
     return table, bars
 
