@@ -10,7 +10,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from tasks.label_maps import BACKGROUND, IGNORE, encode_image, ignore_value
+from tasks.label_maps import BACKGROUND, encode_image, ignore_value
 
 RGB = tuple[int, int, int]
 
@@ -117,7 +117,7 @@ def reliability_layer(reliability: np.ndarray) -> str:
 
 def difference(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     """Where a prediction is wrong, in red over the muted image; ignored pixels are never wrong."""
-    wrong = ((truth != prediction) & (truth != IGNORE))[..., None]
+    wrong = ((truth != prediction) & (truth != ignore_value(truth.dtype)))[..., None]
     return _to_uint8(np.where(wrong, np.array([235, 60, 60]), muted(image)))
 
 

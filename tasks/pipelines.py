@@ -8,10 +8,27 @@ from pathlib import Path
 import diffusers
 import torch
 import transformers
-from diffusers import DiffusionPipeline
+from diffusers import (
+    DDIMScheduler,
+    DiffusionPipeline,
+    DPMSolverMultistepScheduler,
+    EulerDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
 
 from tasks.base_models import find_model, read_model
 from tasks.params import SampleImages
+
+SCHEDULERS = {
+    "ddim": DDIMScheduler,
+    "euler": EulerDiscreteScheduler,
+    "dpm": DPMSolverMultistepScheduler,
+    "unipc": UniPCMultistepScheduler,
+}
+"""By the names of ``sample_images.scheduler``. Each takes over the noise levels and the prediction
+type that the model was trained with, and brings its own way from one level to the next: DDIM (Song
+et al. 2020, eq. 12), Euler's method (Karras et al. 2022, algorithm 1 without its correction),
+DPM-Solver++ of second order (Lu et al. 2022, algorithm 2), UniPC (Zhao et al. 2023)."""
 
 
 def load_pipeline(
@@ -24,13 +41,17 @@ def load_pipeline(
     """The pipeline to sample with.
 
     Args:
-        section: names the model and its number type.
+        section: names the model, its number type and the scheduler.
         device: where it will run.
         root: where a relative path of the model starts from.
         adapter: a file of LoRA weights to put on top.
         scale: the adapter's strength; at 0 it is left out.
     """
     pipeline = read_pipeline(section.model, getattr(torch, section.dtype), root)
+    if section.scheduler != "model":
+        with _quiet_libraries():
+            known = pipeline.scheduler.config
+            pipeline.scheduler = SCHEDULERS[section.scheduler].from_config(known)
     if adapter is not None and scale:  # added at 0 it would still round
         with _quiet_libraries():
             pipeline.load_lora_weights(

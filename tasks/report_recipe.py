@@ -72,6 +72,7 @@ def origin(params: Params, model: Row, adapter: Row) -> list[tuple[str, str]]:
         adapter: ``models/lora/adapter.json``.
     """
     sampling = params.sample_images
+    scheduler = "the model's scheduler" if sampling.scheduler == "model" else sampling.scheduler
     facts = [("Base model", str(sampling.model)), ("Its SHA-256", model["digest"])]
     if adapter["digest"] is None:
         facts.append(("Adapter", "none"))
@@ -82,8 +83,8 @@ def origin(params: Params, model: Row, adapter: Row) -> list[tuple[str, str]]:
         *facts,
         (
             "Sampling",
-            f"{sampling.width}x{sampling.height} pixels, {sampling.num_inference_steps} steps, "
-            f"guidance {sampling.guidance_scale:g}, {sampling.dtype}",
+            f"{sampling.width}x{sampling.height} pixels, {sampling.num_inference_steps} steps of "
+            f"{scheduler}, guidance {sampling.guidance_scale:g}, {sampling.dtype}",
         ),
         ("Attention", attention_in_words(params)),
         ("Mask", masks_in_words(params)),

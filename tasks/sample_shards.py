@@ -193,6 +193,7 @@ def sample_id(
         model,
         adapter,
         [section.height, section.width, section.num_inference_steps, section.guidance_scale],
+        section.scheduler,
         section.capture.model_dump(),
         section.dtype,
         device,

@@ -41,13 +41,13 @@ def count_splits(rows: list[dict[str, Any]]) -> dict[str, int]:
 
 
 def check_classes(rows: list[dict[str, Any]], names: Sequence[str]) -> None:
-    """Whether every class has a kept sample in the training split to learn it from.
+    """Whether every class has pixels in a kept sample of the training split to learn it from.
 
     Raises:
         InputError: some have none; all are listed.
     """
     used = [row for row in rows if row["kept"] and row["split"] == "train"]
-    kept = {each["name"] for row in used for each in row["classes"]}
+    kept = {each["name"] for row in used for each in row["classes"] if each["area"] > 0}
     empty = [name for name in names if name not in kept]
     if empty:
         raise InputError(
@@ -61,15 +61,19 @@ def check_classes(rows: list[dict[str, Any]], names: Sequence[str]) -> None:
 def write_curves(path: Path, report: dict[str, Any]) -> None:
     """The curves as CSV for ``dvc plots``; a column is empty where it has no value.
 
-    Loss; held-out mIoU; share of reliable pixels; agreement of the two networks of co-training.
+    Loss; held-out mIoU; share of reliable pixels, of all and by class; agreement of the two
+    networks of co-training.
     """
     columns: dict[str, dict[int, Any]] = {
         "loss": dict(report["curve"]),
         "miou": dict(report["val"]),
     }
+    rows = report.get("reliability", [])
     for name in ("reliable", "agreement"):
-        rows = report.get("reliability", [])
         columns[name] = {row["iteration"]: row[name] for row in rows if name in row}
+    for row in rows:
+        for name, share in row["reliable_by_class"].items():
+            columns.setdefault(f"reliable: {name}", {})[row["iteration"]] = share
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -270,6 +270,9 @@ def use_16_bits(cfg: Config) -> None:
     """Let a config for 8-bit labels read 16-bit ones, where 65535 is ignored, in place.
 
     The stock loader casts labels to 8 bits; heads, cropping, rotating and padding know 255.
+
+    Raises:
+        InputError: a transform can fill with labels of 8 bits only.
     """
     heads = [cfg.model.decode_head]
     auxiliary = cfg.model.get("auxiliary_head") or []
@@ -283,5 +286,11 @@ def use_16_bits(cfg: Config) -> None:
             step.type = "LoadLabelMap"
         elif step.type in IGNORE_KEYS:
             step[IGNORE_KEYS[step.type]] = IGNORE_16_BIT
+        elif step.type == "RandomCutOut" and step.get("seg_fill_in") is not None:
+            raise InputError(
+                f"train_pipeline: RandomCutOut fills with the label {step.seg_fill_in}, which is a "
+                "class where there are more than 255, and takes none of 16 bits; remove its "
+                "seg_fill_in, or the step"
+            )
         elif step.type == "Pad":
             step.pad_val = {**step.get("pad_val", {"img": 0}), "seg": IGNORE_16_BIT}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from mmengine.dist import all_reduce
 from mmseg.structures import SegDataSample
 from torch import Tensor
 
@@ -98,6 +99,11 @@ class Counts:
         self.trusted.scatter_add_(0, index, weights.flatten().double())
         if agree is not None:
             self.agreed += (agree & ~ignored).sum()
+
+    def gather(self) -> None:
+        """Add up what all processes of a distributed training have counted, in each of them."""
+        for sums in (self.pixels, self.trusted, self.agreed):
+            all_reduce(sums)
 
     def read(self, names: Sequence[str], two_networks: bool) -> dict[str, Any]:
         """Shares over the interval, rounded; null for a class that no pixel had.

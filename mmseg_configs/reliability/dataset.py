@@ -13,10 +13,11 @@ from typing import Any
 
 from mmseg.datasets import BaseSegDataset
 from mmseg.registry import DATASETS
+from torch import Tensor
 
 import mmseg_configs.reliability.file_backend  # noqa: F401  registers shard://
 from mmseg_configs.reliability.faults import SampleError, sample_name
-from tasks.label_maps import palette
+from tasks.label_maps import ignore_value, label_dtype, palette
 from tasks.labelled_sets import list_pairs
 from tasks.records import read_rows
 from tasks.shards import parse_uri
@@ -34,10 +35,10 @@ class _ListedDataset(BaseSegDataset):
         """Load a sample.
 
         Raises:
-            SampleError: a file of it is missing, cut short or no picture.
+            SampleError: a file of it is missing, cut short or no picture, or a label is no class.
         """
         try:
-            return super().prepare_data(idx)
+            loaded = super().prepare_data(idx)
         except (EOFError, OSError, AssertionError) as error:
             if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
                 raise  # the disk's fault, not the sample's
@@ -47,6 +48,23 @@ class _ListedDataset(BaseSegDataset):
                 f"sample {sample_name(sample)} cannot be read: {error}; run the stages that made "
                 f"the dataset again, or mend the file: {', '.join(files)}"
             ) from None
+        if "data_samples" in loaded:  # packed, whichever packer it is
+            self._check_labels(idx, loaded["data_samples"].gt_sem_seg.data)
+        return loaded
+
+    def _check_labels(self, idx: int, label: Tensor) -> None:
+        """Hold the labels to the classes; what no class has would end in a loss without a name."""
+        count = len(self.metainfo["classes"])
+        if int(label.max()) < count:
+            return
+        known = {*range(count), ignore_value(label_dtype(count))}
+        if wrong := sorted(set(label.unique().tolist()) - known):
+            sample = self.get_data_info(idx)
+            raise SampleError(
+                f"{sample['seg_map_path']}: sample {sample_name(sample)} has the label {wrong[0]}, "
+                f"and there are {count} classes, 0 to {count - 1}; run the stages that made the "
+                "dataset again, or mend the file"
+            )
 
     def _sample(self, image: str, label: str, **more: str) -> dict[str, Any]:
         """What the loading transforms expect of a sample."""
@@ -56,7 +74,6 @@ class _ListedDataset(BaseSegDataset):
             "label_map": None,
             "reduce_zero_label": False,
             "seg_fields": [],
-            "class_count": len(self.metainfo["classes"]),
             **more,
         }
 

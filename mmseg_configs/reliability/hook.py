@@ -17,9 +17,6 @@ from tasks.records import content_seed
 
 log = logging.getLogger(__name__)
 
-LOG_EVERY = 10
-"""Rows of the history from one line in the log to the next; the last is always there."""
-
 
 def strength_at(progress: float, warmup: float, fade: float) -> float:
     """How much the reliability counts: 0 during the warm-up, then a line up to 1.
@@ -115,13 +112,12 @@ class ReliabilityHook(Hook):
             return
         model = _model(runner)
         names = runner.train_dataloader.dataset.metainfo["classes"]
+        model.counts.gather()
         row = model.counts.read(names, isinstance(model, CoTrainingSegmentor))
         model.counts.reset()
         strength = round(model.phase.strength, 4)
         self.history.append({"iteration": runner.iter + 1, "strength": strength, **row})
-        if is_main_process() and (
-            len(self.history) % LOG_EVERY == 0 or self.is_last_train_iter(runner)
-        ):
+        if is_main_process():
             log.info(in_words(self.history[-1]))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -134,6 +130,8 @@ class ReliabilityHook(Hook):
         state = checkpoint["reliability"]
         self.history = state["history"]
         _model(runner).load_reliability_state(state)
+        if not is_main_process():
+            _model(runner).counts.reset()  # the first process wrote them, and has them
 
 
 def _model(runner: Runner) -> Any:

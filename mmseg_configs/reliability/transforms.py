@@ -93,19 +93,15 @@ class PadReliability(Pad):
 class PackReliabilityInputs(PackSegInputs):
     """`PackSegInputs` that packs ``gt_reliability`` too, if there is one.
 
-    It becomes the data sample's ``gt_reliability``: `PixelData`, ``float32 (1, H, W)``, 0..1. Where
-    the dataset says how many classes there are (``class_count``), the labels are held to it.
+    It becomes the data sample's ``gt_reliability``: `PixelData`, ``float32 (1, H, W)``, 0..1.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         """Pack the inputs.
 
         Raises:
-            SampleError: a label is no class of the dataset, or a transform gave the reliability
-                another size than the label map.
+            SampleError: a transform gave the reliability another size than the label map.
         """
-        if "class_count" in results:
-            _check_labels(results)
         if "gt_reliability" in results:
             _check_sizes(results)
         packed: dict[str, Any] = super().transform(results)
@@ -123,17 +119,4 @@ def _check_sizes(results: dict[str, Any]) -> None:
             f"{results['seg_map_path']}: the reliability map of sample {sample_name(results)} is "
             f"{reliability} and the label map {label} at the end of train_pipeline; one of "
             "its transforms changes the label map alone, take it out"
-        )
-
-
-def _check_labels(results: dict[str, Any]) -> None:
-    label, count = results["gt_seg_map"], results["class_count"]
-    if label.max() < count:
-        return
-    wrong = np.setdiff1d(np.unique(label), [*range(count), ignore_value(label.dtype)])
-    if wrong.size:
-        raise SampleError(
-            f"{results['seg_map_path']}: sample {sample_name(results)} has the label {wrong[0]}, "
-            f"and there are {count} classes, 0 to {count - 1}; run the stages that made the "
-            "dataset again, or mend the file"
         )

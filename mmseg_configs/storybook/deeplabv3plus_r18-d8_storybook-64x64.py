@@ -65,7 +65,7 @@ test_pipeline = [
 # The learning rate, the iterations and the batch size are parameters of the run; a scheduler that
 # names no end goes on to the last iteration.
 optim_wrapper = dict(
-    optimizer=dict(type="AdamW", weight_decay=0.01),
+    optimizer=dict(type="AdamW", weight_decay=0.01, fused=True),
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, end=30, by_epoch=False),

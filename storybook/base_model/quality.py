@@ -8,7 +8,7 @@ lie on it? Writes ``quality.json`` into the model folder and a sheet of samples 
 import json
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import cyclopts
 import numpy as np
@@ -24,6 +24,7 @@ from storybook.page import article
 from storybook.vocabulary import PAGE_CLASSES, page_class_of
 from tasks.attention import trace_cross_attention
 from tasks.phrases import phrase_columns
+from tasks.pipelines import SCHEDULERS
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,10 @@ def main(
     *,
     model: Annotated[Path, Parameter(help="diffusers folder")] = Path("models/storybook-sd"),
     count: Annotated[int, Parameter(help="prompts")] = 200,
-    steps: Annotated[int, Parameter(help="denoising steps")] = 20,
+    scheduler: Annotated[
+        Literal["model", "ddim", "euler", "dpm", "unipc"], Parameter(help="model: its own")
+    ] = "unipc",
+    steps: Annotated[int, Parameter(help="denoising steps")] = 10,
     guidance: Annotated[float, Parameter(help="guidance scale")] = 4.0,
     threshold: Annotated[float, Parameter(help="on the normalised map")] = 0.4,
     seed: Annotated[int, Parameter(help="first noise seed")] = 77_000,
@@ -126,6 +130,8 @@ def main(
     pipeline = StableDiffusionPipeline.from_pretrained(
         model, dtype=torch.bfloat16, safety_checker=None
     )
+    if scheduler != "model":
+        pipeline.scheduler = SCHEDULERS[scheduler].from_config(pipeline.scheduler.config)
     pipeline.set_progress_bar_config(desc="sampling", leave=False)
     pairs = prompts(count)
     images, maps = sample(pipeline, pairs, steps=steps, guidance=guidance, seed=seed)
@@ -144,8 +150,9 @@ def main(
         for word in sorted({w for _, w in pairs})
     }
     record = {
-        "command": f"python -m storybook.base_model.quality --count {count} --steps {steps} "
-        f"--guidance {guidance} --threshold {threshold} --seed {seed}",
+        "command": f"python -m storybook.base_model.quality --count {count} "
+        f"--scheduler {scheduler} --steps {steps} --guidance {guidance} "
+        f"--threshold {threshold} --seed {seed}",
         "prompts": count,
         "critic_miou": round(judge_miou, 4),
         "prompted_class_largest": round(float(right.float().mean()), 4),

@@ -62,6 +62,7 @@ class SampleImages(Section):
     model: str = Field(min_length=1)
     height: int = Field(ge=8)
     width: int = Field(ge=8)
+    scheduler: Literal["model", "ddim", "euler", "dpm", "unipc"]
     num_inference_steps: int = Field(ge=1)
     guidance_scale: float = Field(ge=0)
     capture: Capture

@@ -104,9 +104,10 @@ def test_reliability_is_light_where_it_is_high() -> None:
     assert seen.tolist() == [[[22, 26, 48, 255], [250, 244, 176, 255]]]
 
 
-def test_errors_are_red_but_not_where_nothing_is_said() -> None:
-    truth = np.array([[0, 1, 255], [0, 1, 255]], np.uint8)
-    prediction = np.array([[0, 0, 0], [1, 1, 1]], np.uint8)
+@pytest.mark.parametrize(("dtype", "one", "ignored"), [("u1", 1, 255), ("u2", 255, 65535)])
+def test_errors_are_red_but_not_where_nothing_is_said(dtype: str, one: int, ignored: int) -> None:
+    truth = np.array([[0, one, ignored], [0, one, ignored]], dtype)
+    prediction = np.array([[0, 0, 0], [one, one, one]], dtype)
     red = (difference(WHITE, truth, prediction) == [235, 60, 60]).all(-1)
     assert red.tolist() == [[False, True, False], [True, False, False]]
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from tasks.adapters import ADAPTER_FILE
 from tasks.lora_trainer import Job, Trainer
 from tasks.params import Params
-from tasks.pipelines import load_pipeline, read_pipeline
+from tasks.pipelines import SCHEDULERS, load_pipeline, read_pipeline
 
 
 def test_parts_have_their_number_types(toy_folders: dict[str, Path]) -> None:
@@ -60,3 +60,42 @@ def test_loading_says_nothing_and_leaves_the_libraries_as_they_were(
     read_pipeline(str(toy_folders["1.x"]), torch.float32)
     assert capfd.readouterr() == ("", "")
     assert diffusers.utils.logging.get_verbosity() == before
+
+
+@pytest.mark.parametrize("name", ["ddim", "euler", "dpm", "unipc"])
+def test_a_scheduler_takes_over_what_the_model_was_trained_with(
+    name: str, make_params: Callable[..., Params]
+) -> None:
+    """storybook's model predicts v at noise levels whose last one is noise alone."""
+    own = load_pipeline(make_params({"sample_images.scheduler": "model"}).sample_images, "cpu")
+    chosen = load_pipeline(make_params({"sample_images.scheduler": name}).sample_images, "cpu")
+    assert type(own.scheduler) is diffusers.DDIMScheduler
+    assert type(chosen.scheduler) is SCHEDULERS[name]
+    kept = ("prediction_type", "beta_schedule", "rescale_betas_zero_snr", "timestep_spacing")
+    for key in kept:
+        assert chosen.scheduler.config[key] == own.scheduler.config[key], key
+
+
+def test_second_order_schedulers_need_fewer_steps(
+    make_params: Callable[..., Params],
+) -> None:
+    """From the same noise, UniPC's 8 steps come nearer to where 100 of DDIM lead than DDIM's 8."""
+
+    def sample(name: str, steps: int) -> torch.Tensor:
+        changes = {"sample_images.scheduler": name, "sample_images.dtype": "float32"}
+        pipeline = load_pipeline(make_params(changes).sample_images, "cpu")
+        generators = [torch.Generator().manual_seed(seed) for seed in range(4)]
+        return pipeline(
+            ["a car", "a tree", "a house", "a flower"],
+            height=64,
+            width=64,
+            num_inference_steps=steps,
+            guidance_scale=1.0,
+            generator=generators,
+            output_type="pt",
+        ).images
+
+    exact = sample("ddim", 100)
+    away = {name: (sample(name, 8) - exact).square().mean() for name in ("ddim", "unipc", "dpm")}
+    assert away["unipc"] < 0.5 * away["ddim"]  # 0.4, and DPM-Solver++ 0.66
+    assert away["dpm"] < 0.8 * away["ddim"]

@@ -40,32 +40,33 @@ def start(root: Path, processes: int) -> None:
     subprocess.run(command, check=True, cwd=root, env=environment, timeout=300)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
 def test_processes_share_the_batch_and_the_first_one_writes(
     toy_params: Callable[..., Params],
     training_root: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    processes: int,
 ) -> None:
     """The stage takes over what they trained, however many there were."""
-    (tmp_path / "data").symlink_to(training_root / "data")
-    (tmp_path / "tiny.py").write_text((training_root / "tiny.py").read_text())
-    (tmp_path / "run.py").write_text(SCRIPT)
     changes = {"reliability": "co_training", "dtype": "float32", "keep": "best", "ema": 0.5}
     params = toy_params({f"train_segmenter.{key}": value for key, value in changes.items()})
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
-    start(tmp_path, processes)
-    report = read_json(tmp_path / "metrics/training.json")
-    assert (report["iterations"], len(report["val"]), len(report["reliability"])) == (4, 2, 4)
-    weights = torch.load(tmp_path / "models/segmenter/weights.pth", weights_only=True)
-    assert not any(name.startswith("module.") for name in weights)
-    (finished,) = (tmp_path / ".maskloom/training").iterdir()
-    assert [path.name for path in finished.iterdir()] == ["finished"]
-    (tmp_path / "metrics/training.json").unlink()
+    for processes in (1, 2):
+        root = tmp_path / str(processes)
+        root.mkdir()
+        (root / "data").symlink_to(training_root / "data")
+        (root / "tiny.py").write_text((training_root / "tiny.py").read_text())
+        (root / "run.py").write_text(SCRIPT)
+        (root / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
+        start(root, processes)
+        report = read_json(root / "metrics/training.json")
+        assert (report["iterations"], len(report["val"]), len(report["reliability"])) == (4, 2, 4)
+        weights = torch.load(root / "models/segmenter/weights.pth", weights_only=True)
+        assert not any(name.startswith("module.") for name in weights)
+        (finished,) = (root / ".maskloom/training").iterdir()
+        assert [path.name for path in finished.iterdir()] == ["finished"]
+    (root / "metrics/training.json").unlink()
     monkeypatch.setattr(segmentation, "build_runner", None)
-    train_segmenter.run(params, tmp_path)
-    assert read_json(tmp_path / "metrics/training.json") == report
+    train_segmenter.run(params, root)
+    assert read_json(root / "metrics/training.json") == report
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(

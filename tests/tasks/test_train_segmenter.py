@@ -31,13 +31,20 @@ def test_the_stage_leaves_a_network_and_its_report(
     curves = (training_root / "plots/training.csv").read_text().splitlines()
     losses = [loss for _, loss in report["curve"]]
     (_, first), (_, last) = report["val"]
-    shares = [row["reliable"] for row in report["reliability"]]
-    assert curves[0] == "iteration,loss,miou,reliable,agreement"
+    names = ["background", "red", "blue"]
+    shares = [
+        ",".join(
+            str(share) for share in (row["reliable"], "", *map(row["reliable_by_class"].get, names))
+        )
+        for row in report["reliability"]
+    ]
+    by_class = ",".join(f"reliable: {name}" for name in names)
+    assert curves[0] == f"iteration,loss,miou,reliable,agreement,{by_class}"
     assert curves[1:] == [
-        f"1,{losses[0]},,{shares[0]},",
-        f"2,{losses[1]},{first},{shares[1]},",
-        f"3,{losses[2]},,{shares[2]},",
-        f"4,{losses[3]},{last},{shares[3]},",
+        f"1,{losses[0]},,{shares[0]}",
+        f"2,{losses[1]},{first},{shares[1]}",
+        f"3,{losses[2]},,{shares[2]}",
+        f"4,{losses[3]},{last},{shares[3]}",
     ]
     assert set(report) == {
         "iterations",
@@ -100,12 +107,37 @@ def test_there_must_be_something_to_judge_by(
 
 def test_a_class_without_a_kept_sample_is_named() -> None:
     def row(kept: bool, split: str, *names: str) -> dict[str, object]:
-        return {"kept": kept, "split": split, "classes": [{"name": name} for name in names]}
+        shown = [{"name": name, "area": 0.0 if name == "fish" else 0.1} for name in names]
+        return {"kept": kept, "split": split, "classes": shown}
 
-    rows = [row(True, "train", "car", "tree"), row(False, "", "boat"), row(True, "val", "dog")]
+    rows = [
+        row(True, "train", "car", "tree", "fish"),
+        row(False, "", "boat"),
+        row(True, "val", "dog"),
+    ]
     train_segmenter.check_classes(rows, ["car", "tree"])
     with pytest.raises(InputError, match=r"was kept for training of 2 classes: boat, dog; metrics"):
         train_segmenter.check_classes(rows, ["car", "boat", "tree", "dog"])
+    with pytest.raises(InputError, match="of 1 classes: fish"):  # prompted, and nowhere to be seen
+        train_segmenter.check_classes(rows, ["car", "fish"])
+
+
+def test_each_interval_is_a_line_of_the_log(
+    toy_params: Callable[..., Params], training_root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    changes = {"train_segmenter.reliability": "co_training", "train_segmenter.seed": 7}
+    with caplog.at_level("INFO"):
+        train_segmenter.run(toy_params(changes), training_root)
+    lines = [text for text in caplog.messages if text.startswith("iteration ")]
+    rows = read_json(training_root / "metrics/training.json")["reliability"]
+    assert len(lines) == len(rows) == 4
+    for line, row in zip(lines, rows, strict=True):
+        shares = row["reliable_by_class"]
+        told = ", ".join(f"{name} {shares[name]:.2f}" for name in ("background", "red", "blue"))
+        assert line == (
+            f"iteration {row['iteration']}: reliable {row['reliable']:.2f}; by class {told}; "
+            f"agreement {row['agreement']:.2f}"
+        )
 
 
 def test_tensorboard_shows_every_curve(

@@ -279,3 +279,13 @@ def test_transforms_learn_which_label_is_ignored_in_16_bits() -> None:
     assert crop.ignore_index == rotate.seg_pad_val == 65535
     assert (pad.pad_val, grey.pad_val) == ({"img": 0, "seg": 65535}, {"img": 7, "seg": 65535})
     assert [head.ignore_index for head in cfg.model.auxiliary_head] == [65535] * 2
+
+
+def test_a_transform_that_would_paint_a_class_in_16_bits_is_refused() -> None:
+    step = {"type": "RandomCutOut", "prob": 1.0, "n_holes": 1, "cutout_shape": (2, 2)}
+    model = {"decode_head": {}}
+    images_only = Config({"model": model, "train_pipeline": [step], "test_pipeline": []})
+    use_16_bits(images_only)
+    step |= {"seg_fill_in": 255}
+    with pytest.raises(InputError, match="RandomCutOut fills with the label 255, which is a class"):
+        use_16_bits(Config({"model": model, "train_pipeline": [step], "test_pipeline": []}))

@@ -16,6 +16,7 @@ from PIL import Image
 
 from mmseg_configs.reliability import FolderDataset, ShardDataset
 from tasks.label_maps import encode_label
+from tasks.params import InputError
 from tasks.shards import write_shard
 
 CLASSES = ["background", "car", "boat"]
@@ -138,3 +139,48 @@ def test_a_labelled_set_is_joined_by_name(tmp_path: Path, arrays: Arrays) -> Non
         sample = dataset[number]["data_samples"]
         np.testing.assert_array_equal(sample.gt_sem_seg.data[0], arrays(number)[1])
         assert "gt_reliability" not in sample
+
+
+@pytest.mark.parametrize("packer", ["PackReliabilityInputs", "PackSegInputs"])
+def test_a_label_that_is_no_class_is_refused_by_sample_and_file(
+    tmp_path: Path, arrays: Arrays, packer: str
+) -> None:
+    """Whoever packs it: what is held out goes through the stock packer."""
+    image = arrays(0)[0]
+    label = np.zeros(image.shape[:2], np.uint8)
+    label[0] = 255
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(image).save(tmp_path / "images/a.png")
+    pipeline = [*PIPELINE[:2], {"type": packer}]
+
+    def load_label(value: int) -> torch.Tensor:
+        label[1] = value
+        (tmp_path / "labels/a.png").write_bytes(encode_label(label))
+        sample = FolderDataset(str(tmp_path), CLASSES, pipeline=pipeline)[0]["data_samples"]
+        return sample.gt_sem_seg.data[0]
+
+    np.testing.assert_array_equal(load_label(2), label)  # 255 is ignored
+    said = r"labels/a\.png: sample .*images/a\.png has the label 3, and .* 3 classes, 0 to 2"
+    with pytest.raises(InputError, match=said):
+        load_label(3)
+
+
+def test_255_is_an_ordinary_class_in_16_bits_and_65535_is_ignored(tmp_path: Path) -> None:
+    classes = [f"class {number}" for number in range(300)]
+    label = np.array([[255, 299], [65535, 0]], np.uint16)
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "images/a.png")
+    pipeline = [PIPELINE[0], {"type": "LoadLabelMap"}, {"type": "PackSegInputs"}]
+
+    def load_label() -> torch.Tensor:
+        (tmp_path / "labels/a.png").write_bytes(encode_label(label))
+        return FolderDataset(str(tmp_path), classes, pipeline=pipeline)[0][
+            "data_samples"
+        ].gt_sem_seg.data[0]
+
+    np.testing.assert_array_equal(load_label(), label)
+    label[0, 1] = 300
+    with pytest.raises(InputError, match="has the label 300, and there are 300 classes"):
+        load_label()

@@ -166,13 +166,3 @@ def test_rotating_and_padding_uncover_65535(tmp_path: Path) -> None:
     label = sample.gt_sem_seg.data[0]
     assert (label[4:] == 65535).all() and (label[:, 6:] == 65535).all()
     assert torch.equal(label[:4, :6], torch.tensor(WIDE.astype(np.int64)))
-
-
-def test_a_label_that_is_no_class_is_refused_by_sample_and_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"label\.png: sample s7 has the label 20, and .* 0 to 19"):
-        run(tmp_path, class_count=20, sample_id="s7")
-    label = np.where(LABEL >= 20, np.uint8(255), LABEL)
-    packed = run(tmp_path, class_count=20, label=label)
-    assert (packed["data_samples"].gt_sem_seg.data == 255).sum() == 4
-    with pytest.raises(InputError, match=r"sample .*image\.png has the label 935, and"):
-        run(tmp_path, class_count=900, label=WIDE, loader="LoadLabelMap")
