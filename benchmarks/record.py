@@ -57,11 +57,18 @@ def what_ran(**details: Any) -> dict[str, Any]:
     return {
         "command": shlex.join(["python", "-m", module, *sys.argv[1:]]),
         "date": datetime.now().astimezone().date().isoformat(),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, no GPU used",
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, {gpu()}",
         "python": platform.python_version(),
         "versions": {name: version(name) for name in PACKAGES},
         **details,
     }
+
+
+def gpu() -> str:
+    """The GPU that ``device: auto`` takes, in words."""
+    import torch  # two seconds, and not every benchmark computes with it
+
+    return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else "no GPU used"
 
 
 def finish(

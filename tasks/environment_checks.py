@@ -237,7 +237,9 @@ def dvc_state(root: Path) -> Iterator[Check]:
         "DVC cache",
         "ok" if free else "warn",
         links,
-        "" if free else "only copies: data take room twice; put the cache on the same file system",
+        ""
+        if free
+        else "only copies, three of all data; put the cache on the same file system, see docs/dvc.md",
     )
     remotes = kinds.get("Remotes", "None")
     if remotes == "None":

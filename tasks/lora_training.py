@@ -32,13 +32,16 @@ STORE = Path(".maskloom/lora")
 CODE = (
     "diffusion.py",
     "encoding.py",
+    "english.py",
     "framing.py",
     "lora_batches.py",
     "lora_network.py",
     "lora_trainer.py",
     "lora_training.py",
+    "reference_captions.py",
     "reference_images.py",
     "sample_sheets.py",
+    "templates.py",
 )
 """The code in ``tasks`` that a training's result depends on."""
 NOT_TRAINED_WITH = {"adapter", "images", "max_images", "captions", "template", "device", "scale"}

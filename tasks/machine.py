@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.digests import files_below
+from tasks.label_maps import label_dtype
 from tasks.params import InputError, Params
 
 OUTPUT_FOLDERS = ("data", "models", "metrics", "plots", "report", ".maskloom", ".dvc")
@@ -60,21 +61,29 @@ def run_bytes(params: Params) -> int:
 
 
 def mask_bytes(params: Params) -> int:
-    """A label map and its reliability as if PNG saved nothing, and the headers of two members."""
-    return 2 * params.sample_images.height * params.sample_images.width + 2 * 1024
+    """A label map, its reliability and its uncertainty if asked for, as if PNG saved nothing.
+
+    With the header of each in a tar file.
+    """
+    pixels = params.sample_images.height * params.sample_images.width
+    widths = [label_dtype(len(params.expand_prompts.label_names)).itemsize, 1]
+    if params.extract_masks.response_scalings:
+        widths.append(1)
+    return sum(widths) * pixels + len(widths) * 1024
 
 
 def sample_bytes(params: Params) -> int:
-    """An image as if PNG saved nothing, and the attention of two phrases in float16.
+    """An image as if PNG saved nothing, and the attention of a prompt's phrases in float16.
 
-    With the headers of two members of a tar file.
+    As many phrases as a template prompt has at most. With the headers of two members of a tar file.
     """
-    section = params.sample_images
+    section, prompts = params.sample_images, params.expand_prompts
+    phrases = (prompts.max_classes if prompts.several_share else 1) + len(prompts.always)
     kept = section.capture
     # All resolutions together have at most 4/3 of the positions of the largest; an autoencoder
     # divides the sides by 4 or more.
     sides = kept.resolutions or (max(section.height, section.width) // 3,)
-    attention = 2 * 2 * len(kept.steps) * sum(side**2 for side in sides)
+    attention = 2 * phrases * len(kept.steps) * sum(side**2 for side in sides)
     if kept.self_attention is not None:
         attention += 2 * kept.self_attention.resolution**4
     return 3 * section.height * section.width + attention + 2 * 1024

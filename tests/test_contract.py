@@ -4,7 +4,6 @@ import ast
 import re
 import subprocess
 import sys
-from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,47 +11,11 @@ import pytest
 import yaml
 
 from tasks.params import Params, load_params
+from tests.toys.imports import PACKAGES, import_closure, imported_files, module_files
 
 ROOT = Path(__file__).parents[1]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-PACKAGES = ("benchmarks", "flows", "mmseg_configs", "storybook", "tasks")
 PRESETS = sorted((ROOT / "presets").glob("*.yaml"))
-
-
-@cache
-def imported_files(path: str) -> frozenset[str]:
-    """The repository's own files that ``path`` imports anywhere in its text, packages included."""
-    found = set()
-    for node in ast.walk(ast.parse((ROOT / path).read_text())):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        for name in names:
-            found |= module_files(name)
-    return frozenset(found)
-
-
-def module_files(name: str) -> set[str]:
-    """The file of a module of this repository and the ``__init__`` of each package above it."""
-    parts = name.split(".")
-    if parts[0] not in PACKAGES:
-        return set()
-    candidates = ["/".join(parts) + ".py"]
-    candidates += ["/".join([*parts[:n], "__init__.py"]) for n in range(1, len(parts) + 1)]
-    return {candidate for candidate in candidates if (ROOT / candidate).is_file()}
-
-
-def import_closure(paths: set[str]) -> set[str]:
-    """``paths`` and all files of this repository that they can come to import."""
-    closure: set[str] = set()
-    todo = paths
-    while todo:
-        closure |= todo
-        todo = set().union(*(imported_files(path) for path in todo)) - closure
-    return closure
 
 
 def own_modules(package: str) -> list[str]:

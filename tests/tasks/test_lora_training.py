@@ -19,6 +19,7 @@ from tasks.lora_trainer import Job, Trainer
 from tasks.lora_training import CHECKPOINT, STORE, fingerprint, train
 from tasks.params import InputError
 from tasks.records import read_json
+from tests.toys.imports import import_closure, tasks
 
 MakeJob = Callable[..., Job]
 
@@ -172,3 +173,11 @@ def test_a_training_that_diverges_says_so(make_job: MakeJob, tmp_path: Path) -> 
     expected = r"adapt_lora: the loss is (nan|inf) at step \d: the training diverged; lower adapt_l"
     with pytest.raises(InputError, match=expected):
         train(make_job(learning_rate=1e30), "cpu", tmp_path)
+
+
+def test_the_code_that_an_adapter_depends_on_is_declared() -> None:
+    """Whatever the training imports, but for what reads the base model and moves bytes about."""
+    around = ("adapters", "base_models", "digests", "durable", "in_use", "label_maps", "params")
+    around += ("labelled_sets", "pipelines", "progress", "records")
+    code = import_closure(tasks("lora_training"), without=tasks(*around)) - tasks()
+    assert {Path(path).name for path in code} == set(lora_training.CODE)

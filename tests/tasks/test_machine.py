@@ -15,7 +15,9 @@ from tasks.machine import (
     gpu_facts,
     gpu_problems,
     machine_problems,
+    mask_bytes,
     run_bytes,
+    sample_bytes,
 )
 from tasks.params import InputError, Params
 from tasks.work_store import STORE
@@ -39,6 +41,22 @@ def test_bytes_of_a_run(make_params: Callable[..., Params]) -> None:
     }
     sample += 4 * (256 + 64) + 2 * 64 * 64  # the other step, self-attention
     assert run_bytes(make_params({"sample_images.capture": capture})) == 2400 * sample + 500_000_000
+
+
+def test_more_maps_wider_labels_and_more_phrases_take_more_room(
+    make_params: Callable[..., Params],
+) -> None:
+    alone = mask_bytes(make_params())
+    assert alone == 2 * 4096 + 2 * 1024
+    scaled = make_params({"extract_masks.response_scalings": [0.5, 2.0]})
+    assert mask_bytes(scaled) == alone + 4096 + 1024
+    many = [{"name": f"kind {n}", "phrases": [f"kind {n}"]} for n in range(255)]
+    assert mask_bytes(make_params({"expand_prompts.classes": many})) == alone + 4096
+    two = sample_bytes(make_params())
+    phrase = 2 * (256 + 64)  # float16 maps of 16x16 and 8x8
+    street = {"expand_prompts.max_classes": 4, "expand_prompts.always": ["car", "tree"]}
+    assert sample_bytes(make_params(street)) == two + 4 * phrase
+    assert sample_bytes(make_params({"expand_prompts.several_share": 0.0})) == two - phrase
 
 
 def test_a_disk_too_small_is_told_with_both_numbers(

@@ -1,6 +1,5 @@
 """Plans of masks: of the samples as they are, and of all that makes the masks."""
 
-import ast
 import pickle
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from tasks import mask_shards, records
 from tasks.mask_shards import CODE, PromptClasses, shard_jobs
 from tasks.params import InputError, Params
 from tasks.shards import write_shard
+from tests.toys.imports import import_closure, tasks
 
 ROOT = Path(__file__).parents[2]
 CLASS = {"phrase": "", "start": 0, "end": 1, "relation": "plain", "depth": 0, "synset": ""}
@@ -91,18 +91,9 @@ def test_a_fingerprint_is_of_all_that_makes_the_masks(
 
 def test_the_code_that_makes_masks_is_declared() -> None:
     """Whatever `extract_masks` imports, but for what only moves bytes and rows about."""
-    around = {"entry", "mask_shards", "params", "progress", "records", "shards"}
-    todo, code = {"extract_masks"}, set()
-    while todo:
-        module = todo.pop()
-        code.add(module)
-        for node in ast.walk(ast.parse((ROOT / f"tasks/{module}.py").read_text())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tasks"):
-                inside = [alias.name for alias in node.names] if node.module == "tasks" else []
-                todo |= {*inside, node.module.removeprefix("tasks").removeprefix(".")} - {""}
-        todo = {one for one in todo if (ROOT / f"tasks/{one}.py").is_file()}
-        todo -= code | around | {"work_store"}
-    assert code == {name.removesuffix(".py") for name in CODE}
+    around = ("entry", "mask_shards", "params", "progress", "records", "shards", "work_store")
+    code = import_closure(tasks("extract_masks"), without=tasks(*around)) - tasks()
+    assert {Path(path).name for path in code} == set(CODE)
 
 
 def test_damaged_or_missing_samples_are_told(

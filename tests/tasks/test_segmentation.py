@@ -18,6 +18,7 @@ from tasks.params import Params
 from tasks.records import read_json
 from tasks.segmentation import fingerprint, latest_checkpoint, train
 from tasks.training_config import build_config
+from tests.toys.imports import import_closure, tasks
 
 MakeConfig = Callable[..., Config]
 
@@ -224,9 +225,17 @@ def test_weights_that_the_config_names_count_by_their_bytes(
 
 
 def test_the_code_that_a_training_depends_on_is_there() -> None:
+    """Whatever the trainer, its config and the datasets import, but for what moves bytes about."""
     root = Path(segmentation.__file__).parents[1]
     assert all(list(root.glob(pattern)) for pattern in segmentation.CODE)
-    assert {"tasks/label_maps.py", "tasks/shards.py"} <= set(segmentation.CODE)
+    around = ("digests", "durable", "in_use", "machine", "params", "progress", "records")
+    trainer = tasks("segmentation", "training_config")
+    datasets = {path.relative_to(root).as_posix() for path in root.glob(segmentation.CODE[0])}
+    code = import_closure(trainer | datasets, without=tasks(*around)) - tasks()
+    declared = {
+        path.relative_to(root).as_posix() for each in segmentation.CODE for path in root.glob(each)
+    }
+    assert code == declared | {"mmseg_configs/__init__.py"}
 
 
 def test_the_latest_checkpoint_is_the_last_one_that_is_whole(tmp_path: Path) -> None:
