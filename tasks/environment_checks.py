@@ -239,7 +239,7 @@ def dvc_state(root: Path) -> Iterator[Check]:
         links,
         ""
         if free
-        else "only copies, three of all data; put the cache on the same file system, see docs/dvc.md",
+        else "only copies, three of all; put the cache on the same file system, see docs/dvc.md",
     )
     remotes = kinds.get("Remotes", "None")
     if remotes == "None":

@@ -20,6 +20,7 @@ from PIL import Image
 
 from tasks.label_maps import MOST_LABELS, ignore_value
 from tasks.params import BACKGROUND_NAME, InputError
+from tasks.progress import progress
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 STORYBOOK = Path("data/storybook")
@@ -135,10 +136,12 @@ def check_pairs(pairs: Sequence[Pair], class_count: int) -> list[str]:
         class_count: classes, the background counted; label values lie below it, or are ignored.
     """
     faults: dict[str, list[str]] = defaultdict(list)
-    with ThreadPoolExecutor() as pool:
+    checking = progress("checking labels", len(pairs), "images", enabled=bool(pairs))
+    with checking as advance, ThreadPoolExecutor() as pool:
         for rule, name in pool.map(lambda pair: _fault(pair, class_count), pairs):
             if rule:
                 faults[rule].append(name)
+            advance(1)
     return [f"{rule}: {some(names)}" for rule, names in faults.items()]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from tasks.params import AdaptLora, InputError
+from tasks.progress import progress
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -124,8 +125,14 @@ def unreadable(images: Sequence[ReferenceImage]) -> list[str]:
             return str(error)
         return None
 
-    with ThreadPoolExecutor() as pool:
-        return [found for found in pool.map(fault, images) if found]
+    faults = []
+    checking = progress("checking references", len(images), "images", enabled=bool(images))
+    with checking as advance, ThreadPoolExecutor() as pool:
+        for found in pool.map(fault, images):
+            if found:
+                faults.append(found)
+            advance(1)
+    return faults
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
