@@ -40,7 +40,7 @@ def message(folder: Path, **changes: Any) -> str:
 def test_the_default_holds(tmp_path: Path) -> None:
     params = load(tmp_path)
     assert params.expand_prompts.class_names[:2] == ["car", "boat"]
-    assert params.train_segmenter.learning_rate == 0.004
+    assert params.train_segmenter.learning_rate == 0.008
 
 
 def test_a_misspelt_key_gets_the_near_match(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ RULES: list[tuple[str, Any, str]] = [
     (
         "sample_images__capture__steps",
         ["middle", 20],
-        "capture.steps must lie below num_inference_steps = 20, not 20; middle takes the middle",
+        "capture.steps must lie below num_inference_steps = 10, not 20; middle takes the middle",
     ),
     ("sample_images__capture__steps", ["middle", -1], "must be middle, all or a step counted from"),
     ("sample_images__capture__steps", ["last"], "must be middle, all or a step counted from 0, no"),
@@ -192,7 +192,7 @@ RULES: list[tuple[str, Any, str]] = [
     (
         "sample_images__capture__self_attention",
         {"resolution": 16, "step": 25},
-        "capture.self_attention.step must lie below num_inference_steps = 20, not 25",
+        "capture.self_attention.step must lie below num_inference_steps = 10, not 25",
     ),
     ("sample_images__batch_size", 0, "greater than or equal to 1, not 0"),
     ("sample_images__shard_size", 0, "greater than or equal to 1, not 0"),

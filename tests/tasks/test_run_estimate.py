@@ -33,7 +33,7 @@ def test_more_images_and_steps_cost_in_proportion(make_params: Callable[..., Par
     once = costs(make_params())
     more = costs(
         make_params(
-            {"expand_prompts.images_per_class": 300, "sample_images.num_inference_steps": 40}
+            {"expand_prompts.images_per_class": 300, "sample_images.num_inference_steps": 20}
         )
     )
     for stage, factor in (("sample_images", 4), ("extract_masks", 2), ("train_segmenter", 1)):
