@@ -48,7 +48,9 @@ def main(
     for name in grids or [name for name in grid_names(ROOT) if name != "quick"]:
         try:
             measure(name, jobs)
-        except SystemExit:
+        except SystemExit as end:
+            if end.code != 1:  # a signal: it ends all of them
+                raise
             missed.append(name)
     if missed:
         raise SystemExit(1)

@@ -56,3 +56,16 @@ def test_all_grids_run_where_one_misses(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(SystemExit):
         main()
     assert "ladder" in ran and "quick" not in ran
+
+
+def test_a_signal_ends_all_grids(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[str] = []
+
+    def ended(name: str, jobs: int) -> None:
+        ran.append(name)
+        raise SystemExit(128 + 15)
+
+    monkeypatch.setattr(comparisons, "measure", ended)
+    with pytest.raises(SystemExit) as end:
+        main("street", "images")
+    assert end.value.code == 143 and ran == ["street"]

@@ -45,7 +45,7 @@ def test_a_network_back_to_every_input(lineage_root: Path) -> None:
     assert training["data/dataset"]["facts"] == {"samples": 6, "kept": 5}
     assert training["data/samples"]["facts"] == {"samples": 6}
     assert training["data/masks"]["facts"] == {"masks": 6}
-    assert made["train_segmenter"]["parameters"]["train_segmenter"]["iterations"] == 1000
+    assert made["train_segmenter"]["parameters"]["train_segmenter"]["iterations"] == 1500
     sampling = inputs(made["sample_images"])
     assert sampling["data/prompts.parquet"]["facts"] == {"prompts": 6}
     assert sampling["data/inputs/model.json"]["facts"]["digest"] == "ab" * 32

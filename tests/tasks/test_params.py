@@ -40,7 +40,7 @@ def message(folder: Path, **changes: Any) -> str:
 def test_the_default_holds(tmp_path: Path) -> None:
     params = load(tmp_path)
     assert params.expand_prompts.class_names[:2] == ["car", "boat"]
-    assert params.train_segmenter.learning_rate == 0.008
+    assert params.train_segmenter.learning_rate == 0.004
 
 
 def test_a_misspelt_key_gets_the_near_match(tmp_path: Path) -> None:
