@@ -11,6 +11,7 @@ from typing import Any
 from flows.graph import written_paths
 from flows.processes import ProcessGroups
 from tasks.git import git
+from tasks.revisions import cache_folder
 from tasks.work_store import STORE
 
 WORK = Path(".maskloom/compare")
@@ -57,7 +58,7 @@ def prepare_clone(root: Path, folder: Path, commit: str) -> None:
         git(["clone", "--quiet", "--no-checkout", str(root), str(folder)], root)
     git(["fetch", "--quiet", "origin", commit], folder)
     git(["checkout", "--quiet", "--force", "--detach", commit], folder)
-    cache = (root / ".dvc/cache").resolve()
+    cache = cache_folder(root).resolve()
     config = ["config", "--quiet", "--local", "cache.dir", str(cache)]
     command = [sys.executable, "-m", "dvc", "--cd", str(folder), *config]
     subprocess.run(command, check=True, capture_output=True)
@@ -71,18 +72,27 @@ def prepare_clone(root: Path, folder: Path, commit: str) -> None:
 def link_inputs(params: dict[str, Any], root: Path, folder: Path) -> None:
     """Make relative paths of ``params`` that lie only in the user's tree reachable in a clone.
 
-    What the stages write is not among them: the clone makes its own.
+    What the stages write is not among them, nor a folder around it: the clone makes its own.
     """
-    written = written_paths(root)
-    for value in _texts(params):
-        source, there = root / value, folder / value
-        if not value or Path(value).is_absolute() or there.exists() or not source.exists():
+    written = {Path(path) for path in written_paths(root)}
+    around = {parent for path in written for parent in path.parents}
+    for path in map(Path, filter(None, _texts(params))):
+        source, there = root / path, folder / path
+        if path.is_absolute() or _exists(there) or not _exists(source):
             continue
-        if {value, *map(str, Path(value).parents)} & written:
+        if path in around or written & {path, *path.parents}:
             continue
         there.parent.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):  # outside of the clone, where another may be as fast
             there.symlink_to(source.resolve())
+
+
+def _exists(path: Path) -> bool:
+    """Whether it is there; a text that can be no path, such as a long negative prompt, is not."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def _texts(tree: Any) -> Iterator[str]:

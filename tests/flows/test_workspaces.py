@@ -2,8 +2,10 @@
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
+import pytest
 from dvc.repo import Repo
 
 from flows.workspaces import link_inputs, prepare_clone
@@ -23,6 +25,17 @@ def test_a_clone_shares_the_cache_and_finished_shards_and_leaves_them(toy: Path)
     assert (clone / shard.relative_to(toy)).read_bytes() == b"finished"
     shutil.rmtree(clone)
     assert shard.read_bytes() == b"finished"
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_clone_shares_a_cache_that_lies_elsewhere(toy: Path, absolute: bool) -> None:
+    cache = toy.parent / f"{toy.name}-cache"
+    asked = str(cache) if absolute else f"../{cache.name}"
+    command = [sys.executable, "-m", "dvc", "cache", "dir", "--local", asked]
+    subprocess.run(command, cwd=toy, check=True)
+    clone = toy / ".maskloom/compare/workspace-0"
+    prepare_clone(toy, clone, git(["rev-parse", "HEAD"], toy).strip())
+    assert Path(Repo(clone).cache.local.path) == cache / "files/md5"
 
 
 def test_a_clone_takes_the_commit_that_it_is_asked_for(toy: Path) -> None:
@@ -46,8 +59,8 @@ def test_inputs_that_git_does_not_hold_are_reachable_in_a_clone(tmp_path: Path) 
     (clone / "kept").mkdir()
     (root / "kept").mkdir()
     params = {
-        "a": {"model": "models/own"},
-        "b": ["kept", "none", "", "no/where", "data/test/images"],
+        "a": {"model": "models/own", "negative_prompt": "blurred, " * 500},
+        "b": ["kept", "none", "", "no/where", "data/test/images", "data", "data/", "."],
     }
     link_inputs(params, root, clone)
     assert (clone / "models/own").resolve() == root / "models/own"
