@@ -18,6 +18,7 @@ from benchmarks.demo import QUICK, change_params
 from benchmarks.record import Row
 from flows.workspaces import prepare_clone
 from tasks.git import git
+from tasks.json_lines import add_line, read_lines
 from tasks.params import load_params
 
 ROOT = Path(__file__).parents[1]
@@ -89,20 +90,15 @@ def run_cells(name: str, cells: Mapping[str, Callable[[], Row]], *, quick: bool)
         quick: part of the key of what is kept.
     """
     path, commit = STORE / f"{name}.ndjson", committed()
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    kept = [json.loads(line) for line in lines]
     rows = {
         item["cell"]: item["row"]
-        for item in kept
+        for item in read_lines(path, {"commit", "quick", "cell", "row"})
         if item["commit"] == commit and item["quick"] == quick
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     for key, cell in cells.items():
         if key in rows:
             continue
         rows[key] = cell()
         print(rows[key], flush=True)
-        with path.open("a", encoding="utf-8") as file:
-            item = {"commit": commit, "quick": quick, "cell": key, "row": rows[key]}
-            file.write(json.dumps(item) + "\n")
+        add_line(path, {"commit": commit, "quick": quick, "cell": key, "row": rows[key]})
     return [rows[key] for key in cells]

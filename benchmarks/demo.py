@@ -5,7 +5,6 @@ nothing to do, and `dvc repro` alone. Memory is the sum of the resident sets of 
 sampled twice a second: pages that they share count more than once.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import yaml
 from cyclopts import Parameter
 
 from benchmarks.record import RESULTS, Bar, Row, finish, what_ran
+from tasks.run_records import read_runs
 
 ROOT = Path(__file__).parents[1]
 MAKE_DEMO = ["make", "--assume-old=.venv/.installed", "demo"]  # this environment, as it is
@@ -107,8 +107,7 @@ def main(
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         env = {**os.environ, "PATH": path, "PREFECT_HOME": str(Path(temporary) / "prefect")}
         seconds, peak = measure(MAKE_DEMO, folder, env)
-        runs = (folder / ".maskloom/runs.ndjson").read_text(encoding="utf-8").splitlines()
-        stages = json.loads(runs[0])["stages"]
+        stages = next(read_runs(folder))["stages"]
         again, _ = measure(MAKE_DEMO, folder, env)
         idle = [measure(["dvc", "repro"], folder, env)[0] for _ in range(IDLE_ROUNDS)]
     rows: list[Row] = [{"what": run["stage"], "seconds": run["seconds"]} for run in stages]

@@ -34,6 +34,7 @@ from flows.synthesize import child_environment
 from flows.workspaces import WORK, Workspaces, link_inputs
 from tasks.entry import run_tool
 from tasks.git import git
+from tasks.json_lines import add_line, read_lines
 from tasks.params import InputError, load_params
 
 RESULTS = Path("comparisons")
@@ -100,8 +101,7 @@ class Finished:
 
     def __init__(self, path: Path, commit: str) -> None:
         self._path, self._commit = path, commit
-        lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-        self._rows = {item["key"]: item["row"] for item in map(json.loads, lines)}
+        self._rows = {item["key"]: item["row"] for item in read_lines(path, {"key", "row"})}
 
     def _key(self, cell: Cell, grid: Grid) -> str:
         asked = [cell.measure, *grid.also.items()]
@@ -114,9 +114,7 @@ class Finished:
 
     def add(self, cell: Cell, grid: Grid, row: Row) -> None:
         """Keep a row."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": self._key(cell, grid), "row": row}) + "\n")
+        add_line(self._path, {"key": self._key(cell, grid), "row": row})
 
 
 @flow(name="compare")

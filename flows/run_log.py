@@ -5,7 +5,6 @@ run in ``.maskloom/runs.ndjson``, joined to them by their digests.
 """
 
 import fcntl
-import json
 import os
 import socket
 from collections.abc import Iterator
@@ -17,8 +16,11 @@ from pathlib import Path
 from flows.graph import output_digests
 from flows.results import StageRun
 from tasks.git import ask_git
+from tasks.json_lines import add_line
 from tasks.params import InputError
 from tasks.report_script import script_json
+from tasks.run_records import RUN_LOG
+from tasks.service_checks import RUN_LOCK
 
 FOLDER = Path(".maskloom")
 
@@ -35,7 +37,7 @@ def only_run(root: Path = Path()) -> Iterator[None]:
     Raises:
         InputError: another run of the flow holds it.
     """
-    path = root / FOLDER / "run.lock"
+    path = root / RUN_LOCK
     path.parent.mkdir(exist_ok=True)
     with open(path, "a+", encoding="utf-8") as file:
         try:
@@ -76,8 +78,7 @@ def append_run(
         "stages": [asdict(run) | {"seconds": round(run.seconds, 2)} for run in runs],
         "outputs": output_digests(root),
     }
-    with open(root / FOLDER / "runs.ndjson", "a", encoding="utf-8") as file:
-        file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+    add_line(root / RUN_LOG, entry)
     times = {key: entry[key] for key in ("started", "host", "stages")}
     script = f"maskloomTimings({script_json(times)});\n"
     (root / FOLDER / "timings.js").write_text(script, encoding="ascii")

@@ -4,13 +4,11 @@ The flow writes a line a run, with the digests of all outputs as the run left th
 (`flows.run_log`).
 """
 
-import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-log = logging.getLogger(__name__)
+from tasks.json_lines import read_lines
 
 RUN_LOG = Path(".maskloom/runs.ndjson")
 
@@ -18,24 +16,8 @@ Run = dict[str, Any]
 
 
 def read_runs(root: Path = Path()) -> Iterator[Run]:
-    """All runs, the earliest first; none where the flow never ran.
-
-    A line that cannot be read, such as one that a crash cut short, is told in the log and left out.
-    """
-    path = root / RUN_LOG
-    if not path.exists():
-        return
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                run = json.loads(line)
-                complete = {"run_id", "started", "ended", "stages", "outputs"} <= set(run)
-            except (ValueError, TypeError):
-                complete = False
-            if complete:
-                yield run
-            else:
-                log.warning("%s, line %d: is no run's record; left out", path, number)
+    """All runs, the earliest first; none where the flow never ran."""
+    return read_lines(root / RUN_LOG, {"run_id", "started", "ended", "stages", "outputs"})
 
 
 def run_of(stage: str, output: str, md5: str, runs: list[Run]) -> Run | None:

@@ -40,6 +40,10 @@ def test_a_stopped_grid_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert ran == ["a", "b", "b", "c"]
     run_cells("grid", grid, quick=True)
     assert len(ran) == 4
+    kept = tmp_path / "grid.ndjson"
+    kept.write_text(kept.read_text()[:-5])  # killed while it was written
+    assert run_cells("grid", grid, quick=True)[-1] == {"cell": "c"}
+    assert ran.pop() == "c" and len(ran) == 4
     run_cells("grid", {"a": grid["a"]}, quick=False)  # not what a smoke run left
     monkeypatch.setattr(cells, "committed", lambda: "def")
     run_cells("grid", {"a": grid["a"]}, quick=True)

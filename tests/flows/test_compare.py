@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.compare import RunFailed, compare, main, read_metric
+from flows.compare import Finished, RunFailed, compare, main, read_metric
+from flows.grids import Cell, Grid
 from tasks.params import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -185,6 +186,21 @@ def test_the_command_ends_with_1_where_a_claim_does_not_hold(
     assert not list((house / ".maskloom/compare").glob("workspace-*"))
     main()
     assert "Longer is better" in capsys.readouterr().out
+
+
+def test_a_row_that_a_kill_cut_short_is_run_again(tmp_path: Path) -> None:
+    grid = Grid.model_validate({"title": "T", "seeds": [0, 1], "settings": {"a": {}}})
+    first, second = (Cell("a", seed, grid.measure, {}, {"stage": str(seed)}) for seed in (0, 1))
+    path = tmp_path / "grid.ndjson"
+    finished = Finished(path, "commit")
+    finished.add(first, grid, {"value": 0.25})
+    finished.add(second, grid, {"value": 0.5})
+    path.write_text(path.read_text()[:-5])
+    finished = Finished(path, "commit")
+    assert finished.get(first, grid) == {"value": 0.25} and finished.get(second, grid) is None
+    finished.add(second, grid, {"value": 0.75})
+    assert Finished(path, "commit").get(second, grid) == {"value": 0.75}
+    assert Finished(path, "other").get(second, grid) is None
 
 
 def test_a_number_that_is_not_there_is_named(tmp_path: Path) -> None:
