@@ -9,6 +9,7 @@ from typing import Annotated
 
 import cyclopts
 from cyclopts import Parameter
+from cyclopts.types import PositiveInt
 
 from benchmarks.cells import committed
 from benchmarks.record import RESULTS, Bar, finish, what_ran
@@ -40,7 +41,7 @@ def measure(name: str, jobs: int, root: Path = ROOT, folder: Path = RESULTS) -> 
 
 def main(
     *grids: Annotated[str, Parameter(help="files of presets/compare; none: all but quick")],
-    jobs: Annotated[int, Parameter(help="runs at a time, which share the cores")] = 2,
+    jobs: Annotated[PositiveInt, Parameter(help="runs at a time, which share the cores")] = 2,
 ) -> None:
     """Run grids, and record their tables and claims."""
     exit_on_signals()

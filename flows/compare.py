@@ -18,6 +18,7 @@ from typing import Annotated
 import cyclopts
 import yaml
 from cyclopts import Parameter
+from cyclopts.types import PositiveInt
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -33,7 +34,7 @@ from flows.stage_output import StageOutput
 from flows.synthesize import child_environment
 from flows.workspaces import WORK, Workspaces, link_inputs
 from tasks.entry import run_tool
-from tasks.git import git
+from tasks.git import ask_git, git
 from tasks.json_lines import add_line, read_lines
 from tasks.params import InputError, load_params
 
@@ -52,7 +53,7 @@ def run_cell(name: str, cell: Cell, grid: Grid, spaces: Workspaces, threads: int
         threads: of the numeric libraries in the stages.
 
     Raises:
-        InputError: the setting breaks a rule of the parameters.
+        InputError: what is compared is no number of ``metrics``, or nothing measured it.
         RunFailed: a stage failed; the message ends with what it said last.
     """
     log, output = get_run_logger(), StageOutput()
@@ -76,12 +77,21 @@ def run_cell(name: str, cell: Cell, grid: Grid, spaces: Workspaces, threads: int
             column: read_metric(folder, key)
             for column, key in {"value": cell.measure, **grid.also}.items()
         }
+    if found["value"] is None:
+        raise InputError(
+            f"{cell.measure}: is null, as this run had nothing to measure it with; set what it "
+            "needs, such as evaluate_segmenter.test_set or adapt_lora.adapter, or name another "
+            "number as `measure`"
+        )
     row = {"setting": cell.setting, "seed": cell.seed, **found}
     return row | {"minutes": round((time.monotonic() - clock) / 60, 1)}
 
 
 def read_metric(folder: Path, key: str) -> float | None:
     """A number of ``metrics``: "evaluation.miou" is ``miou`` of ``metrics/evaluation.json``.
+
+    Returns:
+        The number; None where the run did not measure it.
 
     Raises:
         InputError: there is no such file or key.
@@ -131,14 +141,20 @@ def compare(grid_name: str, jobs: int = 1, root: Path = Path()) -> list[Row]:
         minutes.
 
     Raises:
-        InputError: the grid breaks a rule, or there is no such grid.
+        InputError: the grid breaks a rule, there is no such grid, or nothing is committed.
         RunFailed: some runs failed; the others are finished, and in the table.
     """
     root = root.resolve()
     grid = read_grid(grid_name, root)
     order = cells(grid, root)
     check_params(order, root)
-    commit = git(["rev-parse", "HEAD"], root).strip()
+    head = ask_git(["rev-parse", "--verify", "--quiet", "HEAD"], root)
+    if head is None:
+        raise InputError(
+            f"{root}: has no commit, and runs work in clones of one; run this in a clone of the "
+            "project, made by `git clone`"
+        )
+    commit = head.strip()
     if changed := git(["status", "--porcelain", "--untracked-files=no"], root):
         get_run_logger().warning(
             "not committed, so not part of what is compared:\n%s", "\n".join(changed.splitlines())
@@ -247,7 +263,7 @@ def list_grids(root: Path = Path()) -> None:
 
 def main(
     *grids: Annotated[str, Parameter(help="files of presets/compare; none: list them")],
-    jobs: Annotated[int, Parameter(help="runs at a time, which share the cores")] = 1,
+    jobs: Annotated[PositiveInt, Parameter(help="runs at a time, which share the cores")] = 1,
     keep: Annotated[bool, Parameter(help="keep the clones for the next grid")] = True,
 ) -> None:
     """Compare settings: run each with each seed, and show means, deviations and gains."""

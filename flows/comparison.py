@@ -5,7 +5,6 @@ or hard for both cancels out.
 """
 
 import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,17 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from flows.grids import Claim, Grid
+from tasks.strict_json import strict_json
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim, what was measured, the bound, and whether it holds."""
+    """A claim, what was measured, the bound, and whether it holds.
+
+    What was measured is NaN where no run of the claim is finished.
+    """
 
     name: str
     value: float
@@ -172,5 +175,4 @@ def write(grid: Grid, rows: list[Row], folder: Path) -> None:
         "table": summarise(grid, rows),
         "claims": [vars(verdict) for verdict in judge(grid, rows)],
     }
-    text = json.dumps(result, indent=2, ensure_ascii=False)
-    (folder / "result.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "result.json").write_text(strict_json(result) + "\n", encoding="utf-8")

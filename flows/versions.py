@@ -102,11 +102,20 @@ def _tree(root: Path) -> str:
 
 
 def versions(root: Path = Path()) -> list[Version]:
-    """All kept versions, the latest first."""
+    """All kept versions, the latest first.
+
+    Raises:
+        InputError: this is no repository of git, which keeps them.
+    """
     form = "%(refname:lstrip=4)%09%(objectname)%09%(parent)%09%(committerdate:iso-strict)"
-    listed = git(
+    listed = ask_git(
         ["for-each-ref", "--sort=-refname:lstrip=4", f"--format={form}", "refs/exps"], root
     )
+    if listed is None:
+        raise InputError(
+            f"{root.resolve()}: is no repository of git, which keeps the versions; run this where "
+            "the flow ran, in a clone of the project"
+        )
     rows = [line.split("\t") for line in listed.splitlines()]
     found = [row for row in rows if row[0].startswith(PREFIX)]
     return sorted(

@@ -11,9 +11,7 @@
 All of it is read from the manifests, ``dvc.lock``, DVC's cache, git and the flow's run log.
 """
 
-import json
 import logging
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +23,7 @@ from rich.console import Console, RenderableType
 from tasks import explanation_view
 from tasks import lineage_views as views
 from tasks.entry import run_tool
+from tasks.strict_json import strict_json
 
 log = logging.getLogger(__name__)
 
@@ -165,18 +164,9 @@ def openlineage(
 
 def _show(found: Any, view: RenderableType, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(_finite(found), indent=2, ensure_ascii=False, allow_nan=False))
+        print(strict_json(found))
     else:
         Console(highlight=False).print(view)
-
-
-def _finite(value: Any) -> Any:
-    """The same without NaN and infinity, which JSON has no word for: they become null."""
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.compare import Finished, RunFailed, compare, main, read_metric
+from flows.compare import Finished, RunFailed, app, compare, main, read_metric
 from flows.grids import Cell, Grid
 from tasks.params import InputError
 
@@ -139,6 +140,15 @@ def test_a_failed_run_leaves_the_others(house: Path) -> None:
     assert ran(house) == {"sample_images": 2, "train_segmenter": 4, "evaluate_segmenter": 2}
 
 
+def test_what_nobody_measured_is_not_compared(house: Path) -> None:
+    grid = GRID.replace("also:", "measure: evaluation.none\nalso:").replace("[0, 1]", "[0]")
+    (house / "presets/compare/length.yaml").write_text(grid)
+    with pytest.raises(RunFailed, match=r"short, seed 0: evaluation.none: is null, as .*`measure`"):
+        compare("length")
+    assert not (house / ".maskloom/compare/length.ndjson").exists()
+    assert "No run is finished." in (house / "comparisons/length/table.md").read_text()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_grid_and_its_runs(house: Path, number: signal.Signals) -> None:
@@ -173,6 +183,18 @@ def test_a_wrong_value_is_told_before_anything_runs(house: Path) -> None:
     with pytest.raises(InputError, match=r"^long, seed 0: params.yaml:.*\n?.*iterations"):
         compare("length")
     assert ran(house) == {}
+
+
+def test_outside_of_git_the_remedy_is_told(house: Path) -> None:
+    shutil.rmtree(house / ".git")
+    with pytest.raises(InputError, match=r"has no commit, .* `git clone`"):
+        compare("length")
+
+
+def test_a_run_at_a_time_is_the_least(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        app(["length", "--jobs", "0"])
+    assert 'Invalid value "0" for --jobs. Must be > 0.' in "".join(capsys.readouterr())
 
 
 def test_the_command_ends_with_1_where_a_claim_does_not_hold(

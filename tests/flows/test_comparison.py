@@ -81,6 +81,26 @@ def test_what_is_written(tmp_path: Path) -> None:
     assert (tmp_path / "plot.svg").read_text().lstrip().startswith("<?xml")
 
 
+def test_what_is_not_known_yet_is_null(tmp_path: Path) -> None:
+    unfinished = grid(claims=[{"setting": "b", "above": "a", "by": 0.3}])
+    for rows in ([], runs(b=[0.3])):
+        write(unfinished, rows, tmp_path)
+        text = (tmp_path / "result.json").read_text()
+        (claim,) = json.loads(text, parse_constant=pytest.fail)["claims"]
+        assert claim == {"name": "b above a", "value": None, "bound": 0.3, "holds": False}
+
+
+def test_a_column_that_a_run_did_not_measure_is_empty(tmp_path: Path) -> None:
+    rows = runs(a=[0.2, 0.6], b=[0.3, 0.9])
+    for row in rows[1:]:
+        row["images"] = None
+    assert [row["images"] for row in summarise(grid(), rows)] == [10.0, ""]
+    write(grid(), rows, tmp_path)
+    with open(tmp_path / "runs.csv", newline="") as file:
+        assert [row["images"] for row in csv.DictReader(file)] == ["10.0", "", "", ""]
+    assert "| 0.3000, 0.9000 |  |" in (tmp_path / "table.md").read_text()
+
+
 def test_numbers_as_settings_are_drawn_along_an_axis(tmp_path: Path) -> None:
     numbers = grid(axis="images", settings={"100": {}, "300": {}})
     write(numbers, runs(**{"100": [0.2, 0.6], "300": [0.3, 0.9]}), tmp_path)

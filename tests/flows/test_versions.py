@@ -70,7 +70,10 @@ def test_what_the_graph_writes_past_the_cache_is_kept_though_ignored(toy: Path) 
 
 def test_without_git_or_commit_nothing_is_kept(tmp_path: Path) -> None:
     assert keep(RUN, LATER, tmp_path) is None
+    with pytest.raises(InputError, match="is no repository of git, which keeps the versions; run"):
+        versions(tmp_path)
     git(tmp_path, "init", "--quiet")
+    assert versions(tmp_path) == []
     assert keep(RUN, LATER, tmp_path) is None
 
 
