@@ -18,7 +18,7 @@ DISK_REMEDIES = {
     errno.ENOSPC: f"make room (`python -m tasks.shards prune` shows what old runs left) {GO_ON}",
     errno.EDQUOT: f"raise the quota, or make room as for a full disk, {GO_ON}",
     errno.EROFS: f"mount it for writing {GO_ON}",
-    errno.EACCES: f"give this user the right to write there {GO_ON}",
+    errno.EACCES: f"give this user the right to read it, or to write there, {GO_ON}",
     errno.EIO: f"the disk may be failing: check it {GO_ON}",
 }
 """What to do about errors of the operating system that are not the program's."""
@@ -32,7 +32,7 @@ def run_stage(run: Callable[[Params], None]) -> None:
 
     Raises:
         SystemExit: with status 1 after an `InputError`, whose message goes to stderr, or where the
-            disk is full or cannot be written.
+            disk is full, or cannot be read or written.
     """
     with _told_on_stderr():
         run(load_params())

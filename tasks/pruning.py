@@ -143,7 +143,7 @@ def prune(
 
     What the last run of each stage is made of, finished or not, is kept, and what the present
     parameters would use. What an output or DVC's cache links to as well frees the disk only when it
-    is gone from there too (`dvc gc --workspace`).
+    is gone from there too (`dvc gc --workspace --all-commits --all-experiments`).
     """
     pieces = find_pieces(load_params())
     before = time.time() - older_than * DAY

@@ -161,7 +161,7 @@ class Revision:
                 raise InputError(
                     f"{self.name}: no stage made {path}; run `dvc repro`, or name another revision"
                 )
-            remedy = "dvc checkout" if self.commit is None else "dvc fetch --all-commits"
+            remedy = "dvc pull" if self.commit is None else "dvc fetch --all-commits"
             raise InputError(
                 f"{self.name}: {path} is not on this machine; `{remedy}` brings it if a remote "
                 "keeps it, else `dvc repro` makes it again"

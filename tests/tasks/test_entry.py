@@ -39,7 +39,7 @@ def test_a_users_error_is_one_message(capsys: pytest.CaptureFixture[str]) -> Non
         (errno.ENOSPC, "make room"),
         (errno.EDQUOT, "raise the quota"),
         (errno.EROFS, "mount it for writing"),
-        (errno.EACCES, "the right to write"),
+        (errno.EACCES, "the right to read it, or to write there"),
     ],
 )
 def test_a_disk_that_cannot_be_written_is_one_message(

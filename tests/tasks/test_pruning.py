@@ -128,3 +128,6 @@ def test_the_command_is_one_of_the_shards() -> None:
     command = [sys.executable, "-m", "tasks.shards", "prune", "--help"]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "python -m tasks.shards prune" in told and "--older-than" in told
+    # Without these two, what commits and kept runs need goes as well.
+    words = " ".join(told.split())
+    assert "dvc gc --workspace --all-commits --all-experiments" in words

@@ -53,6 +53,10 @@ def test_what_the_cache_lacks_is_told_with_the_remedy(lineage_root: Path) -> Non
     path.unlink()
     with pytest.raises(InputError, match=r"HEAD: data/masks/index.parquet .* `dvc fetch --all"):
         there.file("data/masks/index.parquet")
+    (lineage_root / "data/masks/index.parquet").unlink()
+    here = Revision(WORKSPACE, None, lineage_root)
+    with pytest.raises(InputError, match=r"workspace: data/masks/index.parquet .* `dvc pull` brin"):
+        here.file("data/masks/index.parquet")
     with pytest.raises(InputError, match="no stage made data/nothing"):
         there.file("data/nothing")
 
