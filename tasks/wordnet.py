@@ -21,6 +21,7 @@ from typing import Any
 import wn
 from wn.util import ProgressHandler
 
+from tasks.durable import new_file
 from tasks.english import normalise
 from tasks.lexicon import Relation, Sense, Word
 from tasks.params import InputError
@@ -269,8 +270,8 @@ def _write_index(lexicon: wn.Wordnet, path: Path) -> None:
         elif offset := _WN30.fullmatch(synset.id):
             wn30[f"n{offset[1]}"] = synset.id
     genera = _genera({word.lemma() for word in lexicon.words(pos=NOUN)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"wn30": wn30, "genera": genera}), encoding="utf-8")
+    with new_file(path) as file:
+        file.write(json.dumps({"wn30": wn30, "genera": genera}).encode())
 
 
 def _genera(lemmas: set[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """A WordNet as lexicon: its words, its database, and the real one where it is at hand."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -206,6 +207,14 @@ def test_a_lexicon_that_was_downloaded_goes_by_its_name(
     code = f"import wn; wn.add({str(TINY)!r}, progress_handler=None)"
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
     monkeypatch.setenv("WN_DATA_DIR", str(tmp_path / "wn"))
+
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space"):
+        patch.setattr(os, "fsync", full)
+        WordNet("tiny:1", tmp_path)
+    assert list((tmp_path / STORE).iterdir()) == []  # no index that is half written
     lexicon = WordNet("tiny:1", tmp_path)
     assert lexicon.words(DOG, "dog", 1)[2] == Word("poodle", "hyponym", 1, "n02113335")
     with pytest.raises(InputError, match="download tiny:2"):
