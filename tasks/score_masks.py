@@ -18,6 +18,7 @@ from pyarrow import compute as pc
 from pyarrow import parquet
 
 from tasks import records
+from tasks.english import with_article
 from tasks.entry import run_stage
 from tasks.image_text import ImageText, find_image_text
 from tasks.in_use import write_in_use
@@ -101,7 +102,8 @@ class Similarity:
         self.model = ImageText(find_image_text(section.model, root), section.device)
         self.batch_size = section.batch_size
         parts = records.batched(names, self.batch_size)
-        embedded = np.concatenate([self.model.texts([f"a {n}" for n in part]) for part in parts])
+        texts = (self.model.texts([with_article(name) for name in part]) for part in parts)
+        embedded = np.concatenate(list(texts))
         self.of_class = dict(zip(names, embedded, strict=True))
 
     def add(self, seen: Sequence[Seen], texts: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from tasks.image_text import ImageText
 from tasks.in_use import read_in_use, write_in_use
 from tasks.label_maps import decode, encode_image
 from tasks.params import Params
-from tasks.score_masks import Seen, find_duplicates, is_finite, run
+from tasks.score_masks import Seen, Similarity, find_duplicates, is_finite, run
 from tasks.shards import Member, write_shard
 
 Make = Callable[..., Params]
@@ -213,6 +213,18 @@ def test_similarity_is_of_the_prompt_and_of_each_class(
     assert rows[13]["similarity"] == pytest.approx(float(seen @ prompt), abs=1e-5)
     assert rows[13]["classes"][0]["similarity"] == pytest.approx(float(seen @ name), abs=1e-5)
     assert records.read_json(scoring_root / "metrics/scores.json")["mean_similarity"] is not None
+
+
+def test_a_class_takes_the_article_that_it_has_in_prompts(
+    toy_params: Make, image_text_folders: dict[str, Path], tmp_path: Path
+) -> None:
+    changes = {"score_masks.similarity.model": str(image_text_folders["clip"])}
+    section = toy_params(changes).score_masks.similarity
+    similarity = Similarity(section, ["oak", "grass"], tmp_path)
+    expected = similarity.model.texts(["an oak", "grass", "a oak"])
+    assert similarity.of_class["oak"] == pytest.approx(expected[0], abs=1e-5)
+    assert similarity.of_class["grass"] == pytest.approx(expected[1], abs=1e-5)
+    assert np.abs(expected[0] - expected[2]).max() > 1e-3
 
 
 def test_cross_validation_scores_every_sound_sample(scoring_root: Path, toy_params: Make) -> None:
