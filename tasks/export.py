@@ -174,15 +174,9 @@ def main(
     form: Annotated[Format, Parameter(name="FORMAT", show_choices=False)],
     out: Annotated[Path, Parameter(name="OUT")],
     *,
-    split: Annotated[tuple[Split, ...], Parameter(consume_multiple=True, negative="")] = (
-        "train",
-        "val",
-    ),
+    split: Annotated[tuple[Split, ...], SEVERAL] = ("train", "val"),
     include_rejected: Annotated[bool, FLAG] = False,
-    masks: Annotated[tuple[Map, ...], Parameter(consume_multiple=True, negative="")] = (
-        "label",
-        "reliability",
-    ),
+    masks: Annotated[tuple[Map, ...], SEVERAL] = ("label", "reliability"),
     jpeg: Annotated[bool, FLAG] = False,
     overwrite: Annotated[bool, FLAG] = False,
 ) -> None:
