@@ -24,6 +24,16 @@ SAMPLE_SECTIONS = (
 """The parameters that made a sample, its mask and its verdict: of `tasks.provenance.STAGES`."""
 
 
+def sampling_in_words(params: Params) -> str:
+    """How the images were sampled."""
+    section = params.sample_images
+    scheduler = "the model's scheduler" if section.scheduler == "model" else section.scheduler
+    return (
+        f"{section.width}x{section.height} pixels, {section.num_inference_steps} steps of "
+        f"{scheduler}, guidance {section.guidance_scale:g}, {section.dtype}"
+    )
+
+
 def attention_in_words(params: Params) -> str:
     """Which attention the masks are made from."""
     section = params.extract_masks
@@ -71,9 +81,7 @@ def origin(params: Params, model: Row, adapter: Row) -> list[tuple[str, str]]:
         model: ``data/inputs/model.json``.
         adapter: ``models/lora/adapter.json``.
     """
-    sampling = params.sample_images
-    scheduler = "the model's scheduler" if sampling.scheduler == "model" else sampling.scheduler
-    facts = [("Base model", str(sampling.model)), ("Its SHA-256", model["digest"])]
+    facts = [("Base model", params.sample_images.model), ("Its SHA-256", model["digest"])]
     if adapter["digest"] is None:
         facts.append(("Adapter", "none"))
     else:
@@ -81,11 +89,7 @@ def origin(params: Params, model: Row, adapter: Row) -> list[tuple[str, str]]:
         facts.append(("Its SHA-256", adapter["digest"]))
     return [
         *facts,
-        (
-            "Sampling",
-            f"{sampling.width}x{sampling.height} pixels, {sampling.num_inference_steps} steps of "
-            f"{scheduler}, guidance {sampling.guidance_scale:g}, {sampling.dtype}",
-        ),
+        ("Sampling", sampling_in_words(params)),
         ("Attention", attention_in_words(params)),
         ("Mask", masks_in_words(params)),
     ]

@@ -26,6 +26,7 @@ from tasks.report_recipe import (
     attention_in_words,
     masks_in_words,
     origin,
+    sampling_in_words,
 )
 from tasks.report_samples import PART, RELATIONS, SPLITS, Samples, read_samples, write_parts
 from tasks.report_training import curve, reliability
@@ -51,6 +52,7 @@ def overview(params: Params, samples: Samples, colours: dict[str, str], root: Pa
     return {
         "parameters": as_yaml(params),
         "model": records.read_json(root / "data/inputs/model.json"),
+        "sampling": sampling_in_words(params),
         "attention": attention_in_words(params),
         "masks": masks_in_words(params),
         "headline": headline(evaluation, training, reference, adaptation),

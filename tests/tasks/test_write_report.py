@@ -104,6 +104,7 @@ def test_the_overview_shows_result_funnel_and_samples(params: Params, finished_r
         "covers too little of the image",
         "min_area 0.04",
         "0123456789abcdef…",
+        "64x64 pixels, 10 steps of unipc, guidance 4, bfloat16",
         "synthetic only 100.0 %",
         "images_per_class: 150",
         "1,234 prompts with 1,001 distinct texts and 7 distinct words for classes",
@@ -133,13 +134,63 @@ def test_confusion_and_trust_are_shown_where_they_are_known(
     assert "Trust, by class background1.00 car0.50 Over" in words
 
 
+class Controls(HTMLParser):
+    """What a page lets its reader use, each with the name that is read out for it."""
+
+    USED = ("button", "input", "select", "summary", "textarea")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._open: list[tuple[str, list[str]]] = []
+        self._labels: dict[str | None, list[str]] = {}
+        self._found: list[tuple[dict[str, str | None], list[str]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        known = dict(attrs)
+        if tag in ("button", "label", "option", "summary"):
+            self._open.append((tag, []))
+        words = self._open[-1][1] if self._open else []
+        if tag == "label" and "for" in known:
+            self._labels[known["for"]] = words
+        elif tag in self.USED:
+            self._found.append((known, words))
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._open and self._open[-1][0] == tag:
+            self._open.pop()
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self._open[-1][1].append(data)
+
+    @property
+    def names(self) -> list[str]:
+        return [
+            known.get("aria-label") or "".join(self._labels.get(known.get("id"), words)).strip()
+            for known, words in self._found
+        ]
+
+
 def test_every_picture_has_a_text_and_every_control_a_name(
-    params: Params, finished_run: Path
+    adapted: Params, finished_run: Path
 ) -> None:
-    page = Page(written(params, finished_run))
-    assert all("alt" in image for image in page.all("img"))
-    hidden = [drawing for drawing in page.all("svg") if drawing.get("aria-hidden") == "true"]
-    assert all(drawing.get("aria-label") for drawing in page.all("svg") if drawing not in hidden)
+    write_adaptation(finished_run, best=10)
+    text = written(adapted, finished_run)
+    page = Page(text)
+    assert page.all("img") and all("alt" in image for image in page.all("img"))
+    drawings = [one for one in page.all("svg") if one.get("aria-hidden") != "true"]
+    assert drawings and all(drawing.get("aria-label") for drawing in drawings)
+    assert Controls(text).names == [
+        "10 kept", "20", "All parameters", "How long the last run took",
+    ]  # fmt: skip
+    gallery = (finished_run / "report/gallery.html").read_text()
+    assert Controls(gallery).names == [
+        "Search prompts, or an id", "Sort", "Opacity", "labels", "image", "attention",
+        "reliability", "Keys", "Filters", "only with pictures 3", "clear filters", "close",
+    ]  # fmt: skip
+    unnamed = '<label><input></label> <button aria-label=""></button> <select><option>a</select>'
+    assert Controls(unnamed).names == ["", "", ""]
 
 
 def test_what_users_write_is_escaped(make_params: Make, finished_run: Path) -> None:
@@ -362,6 +413,8 @@ def gallery(params: Params, finished_run: Path) -> Iterator[Browser]:
 SHOWN = (
     "document.querySelector('#loading')?.hidden && document.querySelectorAll('.layers img').length"
 )
+CONTROLS = "[...document.querySelectorAll('a, button, input, select, summary')]"
+NAME = "[one.ariaLabel, one.labels?.[0]?.textContent, one.textContent].join('').trim()"
 CARDS = "[...document.querySelectorAll('.card .prompt')].map((one) => one.textContent)"
 
 
@@ -388,6 +441,8 @@ def test_the_pages_open_from_disk_without_errors(gallery: Browser, finished_run:
     images = "[...document.querySelectorAll('.layers img')]"
     assert gallery.wait(f"{images}.every((one) => one.naturalWidth > 0) && {images}.length") == 6
     assert gallery.evaluate("document.querySelectorAll('body script').length") == 6
+    assert gallery.evaluate(f"{CONTROLS}.length") > 12
+    assert gallery.evaluate(f"{CONTROLS}.filter((one) => !{NAME}).length") == 0
     for dark, width in ((False, 1280), (True, 390)):
         gallery.resize(width, 800)
         colours = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
