@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import diffusers
 import torch
@@ -17,9 +18,9 @@ from diffusers import (
 )
 
 from tasks.base_models import find_model, read_model
-from tasks.params import SampleImages
+from tasks.params import SampleImages, Scheduler
 
-SCHEDULERS = {
+SCHEDULERS: Mapping[Scheduler, Any] = {
     "ddim": DDIMScheduler,
     "euler": EulerDiscreteScheduler,
     "dpm": DPMSolverMultistepScheduler,

@@ -8,7 +8,7 @@ lie on it? Writes ``quality.json`` into the model folder and a sheet of samples 
 import json
 import logging
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import cyclopts
 import numpy as np
@@ -23,6 +23,7 @@ from storybook.base_model.critic import Critic, labelled_images, mean_iou, predi
 from storybook.page import article
 from storybook.vocabulary import PAGE_CLASSES, page_class_of
 from tasks.attention import trace_cross_attention
+from tasks.params import Scheduler
 from tasks.phrases import phrase_columns
 from tasks.pipelines import SCHEDULERS
 
@@ -105,9 +106,7 @@ def main(
     *,
     model: Annotated[Path, Parameter(help="diffusers folder")] = Path("models/storybook-sd"),
     count: Annotated[int, Parameter(help="prompts")] = 200,
-    scheduler: Annotated[
-        Literal["model", "ddim", "euler", "dpm", "unipc"], Parameter(help="model: its own")
-    ] = "unipc",
+    scheduler: Annotated[Scheduler, Parameter(help="model: its own")] = "unipc",
     steps: Annotated[int, Parameter(help="denoising steps")] = 10,
     guidance: Annotated[float, Parameter(help="guidance scale")] = 4.0,
     threshold: Annotated[float, Parameter(help="on the normalised map")] = 0.4,

@@ -10,7 +10,7 @@ from tasks.params.filtering import CrossValidation, FilterMasks, Quantile, Ratio
 from tasks.params.masks import DenseCrf, DiffuMask, ExtractMasks
 from tasks.params.prompts import BACKGROUND_NAME, ClassPhrases, ExpandPrompts, SourceShares
 from tasks.params.reading import load_params
-from tasks.params.sampling import SampleImages
+from tasks.params.sampling import SampleImages, Scheduler
 from tasks.params.training import TrainSegmenter
 from tasks.params.whole import Params
 
@@ -29,6 +29,7 @@ __all__ = [
     "Quantile",
     "Ratio",
     "SampleImages",
+    "Scheduler",
     "Similarity",
     "SourceShares",
     "TrainSegmenter",

@@ -28,6 +28,8 @@ Steps = Annotated[int | str, PlainValidator(_a_step_or_all)]
 """A denoising step, or all of them."""
 Sides = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)]
 """Longer sides of attention maps, in positions."""
+Scheduler = Literal["model", "ddim", "euler", "dpm", "unipc"]
+"""The model's own, or one of `tasks.pipelines.SCHEDULERS`."""
 
 
 class CaptureSelfAttention(Section):
@@ -62,7 +64,7 @@ class SampleImages(Section):
     model: str = Field(min_length=1)
     height: int = Field(ge=8)
     width: int = Field(ge=8)
-    scheduler: Literal["model", "ddim", "euler", "dpm", "unipc"]
+    scheduler: Scheduler
     num_inference_steps: int = Field(ge=1)
     guidance_scale: float = Field(ge=0)
     capture: Capture

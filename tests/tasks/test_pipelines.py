@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import diffusers
 import pytest
@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from tasks.adapters import ADAPTER_FILE
 from tasks.lora_trainer import Job, Trainer
-from tasks.params import Params
+from tasks.params import Params, Scheduler
 from tasks.pipelines import SCHEDULERS, load_pipeline, read_pipeline
 
 
@@ -62,7 +62,11 @@ def test_loading_says_nothing_and_leaves_the_libraries_as_they_were(
     assert diffusers.utils.logging.get_verbosity() == before
 
 
-@pytest.mark.parametrize("name", ["ddim", "euler", "dpm", "unipc"])
+def test_every_scheduler_of_the_parameters_is_there() -> None:
+    assert {"model", *SCHEDULERS} == set(get_args(Scheduler))
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
 def test_a_scheduler_takes_over_what_the_model_was_trained_with(
     name: str, make_params: Callable[..., Params]
 ) -> None:
