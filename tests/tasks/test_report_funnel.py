@@ -62,5 +62,5 @@ def test_a_sample_of_two_classes_counts_for_both(finished_run: Path) -> None:
         ("boat", 1, 2),
         ("tree", 0, 0),
     ]
-    assert [one["pixels"] for one in counted] == pytest.approx([2 / 3, 1 / 3, 0])
+    assert [one["pixels"] for one in counted] == pytest.approx([5 / 9, 4 / 9, 0])
     assert [one["kept_share"] for one in counted] == [1, 0.5, 0]

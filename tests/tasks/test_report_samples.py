@@ -59,7 +59,7 @@ def test_a_row_knows_its_prompt_and_its_scores(finished_run: Path) -> None:
     assert [row["dark"] for row in rows] == [0, 0.25, 0.5]
     first = rows[0]["classes"][0]
     assert (first["border"], first["phrase"]) == (0.5, "car")
-    assert first["area"] == pytest.approx(0.2)
+    assert first["area"] == pytest.approx(0.3)
 
 
 def test_parts_hold_columns_that_the_page_unpacks(
@@ -80,6 +80,7 @@ def test_parts_hold_columns_that_the_page_unpacks(
     assert unpack(first["picture"], "<u4") == [0, 1]
     assert unpack(first["counts"], "<u2") == [1, 2]
     assert unpack(first["class"], "<u2") == [0, 0, 1]
+    assert unpack(first["relation"], "u1") == [0, 0, 2]
     assert unpack(first["split"], "u1") == [1, 2]
     assert unpack(first["scores"]["border"], "<f4") == [0.5] * 3
     assert (second["start"], second["entry"]) == (2, 3)

@@ -162,12 +162,16 @@ EVALUATED: dict[str, Any] = {
 
 @pytest.fixture
 def finished_run(tmp_path: Path) -> Path:
-    """A finished run of two classes: two kept samples and a rejected one."""
+    """A finished run of two classes: two kept samples and a rejected one.
+
+    The boat of the sample that has both classes is a hyponym.
+    """
     rng = np.random.default_rng(0)
     texts = ["a car", SCRIPT_PROMPT, "a boat"]
-    names = [["car"], ["car", "boat"], ["boat"]]
+    areas = [{"car": 0.3}, {"car": 0.2, "boat": 0.4}, {"boat": 0.02}]
     prompts, dataset = [], []
-    for number, (text, classes) in enumerate(zip(texts, names, strict=True)):
+    for number, (text, classes) in enumerate(zip(texts, areas, strict=True)):
+        hyponym = "boat" if len(classes) == 2 else None
         prompts.append(
             {
                 "prompt_id": f"p{number}",
@@ -183,8 +187,8 @@ def finished_run(tmp_path: Path) -> Path:
                         "phrase": name,
                         "start": text.index(name),
                         "end": text.index(name) + len(name),
-                        "relation": "plain",
-                        "depth": 0,
+                        "relation": "hyponym" if name == hyponym else "plain",
+                        "depth": 1 if name == hyponym else 0,
                         "synset": "",
                     }
                     for name in classes
@@ -204,7 +208,10 @@ def finished_run(tmp_path: Path) -> Path:
         members = write_shard(tmp_path / f"data/samples/shards/{number}.tar", files)
         uris = [member.uri.replace(f"shard://{tmp_path}/", "shard://", 1) for member in members]
         kept = number < 2
-        scores = [{"name": name, "area": 0.2, "peak": 0.3, "margin": 0.4} for name in classes]
+        scores = [
+            {"name": name, "area": area, "peak": 0.3, "margin": 0.4}
+            for name, area in classes.items()
+        ]
         dataset.append(
             {
                 "sample_id": f"sample-{number}",
