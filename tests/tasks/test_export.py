@@ -1,10 +1,12 @@
 """Exports stay in their folder, say where they come from, and replace no work of the user's."""
 
+import io
 import json
 import logging
 import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,21 +62,54 @@ def test_nothing_is_written_outside_the_folder(
     assert all(re.fullmatch(r"[\w.-]+", path.name) for path in made)
 
 
-@pytest.mark.parametrize("jpeg", [False, True])
+IMAGES = {
+    "coco": "*/*",
+    "fiftyone": "data/*",
+    "mmseg": "img_dir/*/*",
+    "voc": "JPEGImages/*",
+}
+"""Where the images lie, of formats that have a file for each."""
+
+
+def images(form: Format, out: Path, suffix: str) -> dict[str, bytes]:
+    """The exported images of all splits, as they lie in a format's files: name -> bytes."""
+    if form == "hf":
+        tables = [parquet.read_table(path) for path in sorted((out / "data").iterdir())]
+        pictures = [row["image"] for table in tables for row in table.to_pylist()]
+        return {Path(one["path"]).stem: one["bytes"] for one in pictures}
+    if form == "webdataset":
+        found = {}
+        for path in sorted(out.glob("*.tar")):
+            with tarfile.open(path) as tar:
+                for name in tar.getnames():
+                    stem, dot, kind = name.partition(".")
+                    if dot + kind == suffix:  # and no map, such as 00.label.png
+                        found[stem] = tar.extractfile(name).read()
+        return found
+    return {path.stem: path.read_bytes() for path in out.glob(f"{IMAGES[form]}{suffix}")}
+
+
+@pytest.mark.parametrize("jpeg", [False, True], ids=["png", "jpeg"])
+@pytest.mark.parametrize("form", FORMATS)
 def test_every_image_carries_its_provenance(
-    make_dataset: Callable[..., Path], tmp_path: Path, jpeg: bool
+    make_dataset: Callable[..., Path], tmp_path: Path, form: Format, jpeg: bool
 ) -> None:
     root = make_dataset(prompt=PROMPT)
     source = Source(root, read_origin(root), jpeg=jpeg)
-    export("voc", source, tmp_path / "out")
-    paths = sorted((tmp_path / "out/JPEGImages").iterdir())
-    assert len(paths) == 5
-    for number, path in enumerate(paths):
-        image = Image.open(path)
+    export(form, source, tmp_path / "out")
+    found = images(form, tmp_path / "out", ".jpg" if jpeg else ".png")
+    kept = [row["sample_id"] for row in read_rows(source.index) if row["kept"]]
+    assert sorted(found) == sorted(map(slug, kept)) and len(found) == 5
+    assert DIGITAL_SOURCE_TYPE.endswith("/trainedAlgorithmicMedia")
+    for number, sample in enumerate(kept):
+        data = found[slug(sample)]
+        image = Image.open(io.BytesIO(data))
+        assert image.format == ("JPEG" if jpeg else "PNG")
         packet = (image.info["xmp"] if jpeg else image.info["XML:com.adobe.xmp"]) or b""
         text = packet.decode() if isinstance(packet, bytes) else packet
+        assert text.encode() in data, "the bytes say it, uncompressed"
         assert DIGITAL_SOURCE_TYPE in text
-        assert f">{path.stem}<" in text
+        assert f">{sample}<" in text
         assert f">{2**62 + number}<" in text
         assert f">{'d' * 64}<" in text
         assert ">abc at 1.0<" in text
