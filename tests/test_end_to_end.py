@@ -17,7 +17,8 @@ from PIL import Image
 
 from benchmarks.demo import QUICK, change_params
 
-STAGES = list(yaml.safe_load((Path(__file__).parents[1] / "dvc.yaml").read_text())["stages"])
+PIPELINE = yaml.safe_load((Path(__file__).parents[1] / "dvc.yaml").read_text())
+STAGES = list(PIPELINE["stages"])
 OUTPUTS = ("data", "metrics", "models", "plots", "report")
 TRAINED = ("models/segmenter/weights.pth", "models/reference/weights.pth")
 
@@ -90,6 +91,18 @@ def test_every_stage_says_what_it_made(house: House) -> None:
         assert evaluation["ratio"] == pytest.approx(evaluation["miou"] / reference, abs=0.01)
     assert list(evaluation["per_class"]) == house.load("data/dataset/classes.json")
     assert "<html" in (house.folder / "report/index.html").read_text()
+
+
+def test_dvc_draws_the_plots(house: House, tmp_path: Path) -> None:
+    done = house.run("dvc", "plots", "show", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""  # where a plot or its template is told to be missing
+    page = (tmp_path / "index.html").read_text()
+    titles = (next(iter(plot)) for plot in PIPELINE["plots"])
+    assert all(f'"text": "{title}"' in page for title in (*titles, "Loss by iteration"))
+    classes = house.load("data/dataset/classes.json")
+    for network in ("synthetic", "reference"):
+        assert page.count(f'"field": "{network}"') == len(classes)
 
 
 def test_a_second_run_does_nothing(house: House) -> None:
