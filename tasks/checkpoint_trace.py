@@ -1,7 +1,8 @@
 """From a trained network back to every input: data, base model, adapter, code, parameters.
 
-A network is known by its content, wherever its copy lies. What made it stands in ``dvc.lock``, at
-the revision that holds it. Imports no torch.
+A network is known by its content, wherever its copy lies, and an exported one by the weights that
+it names. What made it stands in ``dvc.lock``, at the revision that holds it. Imports torch only to
+read a checkpoint whose bytes nobody knows.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from pyarrow import parquet
 from tasks.checkpoints import MADE_BY_THE_RUN, WEIGHTS
 from tasks.checksums import file_md5, folder_md5
 from tasks.digests import combine
+from tasks.exported_networks import made_from
 from tasks.params import InputError
 from tasks.provenance import DATASET
 from tasks.revisions import Artifact, Revision, history, recorded_at
@@ -31,10 +33,12 @@ def trace(path: Path, root: Path = Path()) -> Row:
     """Everything that a network was made from.
 
     Args:
-        path: a folder such as ``models/segmenter``, or a file of weights; a copy will do.
+        path: a folder such as ``models/segmenter``, or a file of weights; a copy will do, and what
+            `tasks.export_network` wrote.
 
     Returns:
-        ``checkpoint`` (path, md5, sha256), ``output`` that it is, ``revision`` where it was found,
+        ``checkpoint`` (path, md5, sha256; of an exported one ``made_from``, the MD5 of weights that
+        it names, else None), ``output`` that it is, ``revision`` where it was found,
         ``recorded`` (the first commit that holds it; None = uncommitted), ``run`` of the flow,
         ``made_by`` (a stage: name, parameters, code, inputs; an input: path, md5, size, facts,
         ``stale`` where its maker has made another since, and in turn ``made_by``) and
@@ -53,12 +57,12 @@ def _trace(path: Path, root: Path, seen: set[str]) -> Row:
             f"{path}: no weights there; give a folder with {WEIGHTS}, such as models/segmenter, or "
             "a file of weights"
         )
-    md5 = file_md5(weights)
-    found = find_output(md5, root)
+    md5, source, found = _identify(weights, root)
     if found is None:
+        named = f", nor the weights that it was exported from (MD5 {source})" if source else ""
         raise InputError(
             f"{path}: no dvc.lock of the workspace or of any commit names a network with these "
-            f"bytes (MD5 {md5}), or DVC's cache lacks the lists of its folder; `dvc fetch "
+            f"bytes (MD5 {md5}){named}, or DVC's cache lacks the lists of its folder; `dvc fetch "
             "--all-commits` brings them if a remote keeps them"
         )
     revision, out = found
@@ -67,14 +71,26 @@ def _trace(path: Path, root: Path, seen: set[str]) -> Row:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     made_by = _Tree(revision).stage(stage)
     return {
-        "checkpoint": {"path": str(weights), "md5": md5, "sha256": sha256},
+        "checkpoint": {"path": str(weights), "md5": md5, "sha256": sha256, "made_from": source},
         "output": out.path,
         "revision": {"name": revision.name, "commit": revision.commit},
         "recorded": recorded_at(revision, [out.path]),
         "run": run_of(stage, out.path, out.md5, list(read_runs(root))),
         "made_by": made_by,
-        "init_from": _initial(revision, stage, root, seen | {md5}),
+        "init_from": _initial(revision, stage, root, seen | {source or md5}),
     }
+
+
+def _identify(
+    weights: Path, root: Path
+) -> tuple[str, str | None, tuple[Revision, Artifact] | None]:
+    """A file's MD5; where no revision knows that, the MD5 that it names; and what has it."""
+    md5 = file_md5(weights)
+    found = find_output(md5, root)
+    if found:
+        return md5, None, found
+    source = made_from(weights)
+    return md5, source, find_output(source, root) if source else None
 
 
 def find_output(md5: str, root: Path = Path()) -> tuple[Revision, Artifact] | None:
@@ -177,6 +193,8 @@ def _initial(revision: Revision, stage: str, root: Path, seen: set[str]) -> Row 
         return row
     with open(weights, "rb") as file:
         same = hashlib.file_digest(file, "sha256").hexdigest() == record["digest"]
-    if same and file_md5(weights) not in seen and find_output(file_md5(weights), root):
-        row["trace"] = _trace(weights, root, seen)
+    if same:
+        md5, source, found = _identify(weights, root)
+        if found and (source or md5) not in seen:
+            row["trace"] = _trace(weights, root, seen)
     return row

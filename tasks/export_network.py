@@ -9,14 +9,14 @@ if the outputs agree, and need no MMSegmentation: RGB images ``float32 (N, 3, H,
 as ``images``, and ``logits``, ``float32 (N, C, H, W)`` before the softmax, come out; N, H and W are
 free. Normalisation is inside; resizing, padding and sliding windows, of the config's
 ``test_pipeline``, are not. The file carries the class names by label value, JSON under
-``classes.json``.
+``classes.json``. All three carry the MD5 of the weights, see `tasks.exported_networks`.
 """
 
 import importlib.util
 import json
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,8 +29,9 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from tasks.entry import run_tool
+from tasks.exported_networks import WEIGHTS_MD5, source_md5
 from tasks.params import InputError
-from tasks.segmenter import Segmenter
+from tasks.segmenter import Segmenter, find_network
 from tasks.stock_checkpoint import export_checkpoint
 
 log = logging.getLogger(__name__)
@@ -84,9 +85,9 @@ class ImageNetwork(nn.Module):
 
 
 def save_torchscript(
-    module: ImageNetwork, example: Tensor, names: Sequence[str], path: Path
+    module: ImageNetwork, example: Tensor, texts: Mapping[str, str], path: Path
 ) -> Run:
-    """Write a module as TorchScript, traced with an example.
+    """Write a module as TorchScript, traced with an example; ``texts`` by name go into the file.
 
     Returns:
         The network as it is read from the file.
@@ -94,13 +95,13 @@ def save_torchscript(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch, that torch.export is newer
         traced = torch.jit.trace(module, example)
-        torch.jit.save(traced, path, _extra_files={CLASSES: json.dumps(list(names))})
+        torch.jit.save(traced, path, _extra_files=dict(texts))
         loaded: Run = torch.jit.load(path)
     return loaded
 
 
-def save_onnx(module: ImageNetwork, example: Tensor, names: Sequence[str], path: Path) -> Run:
-    """Write a module as ONNX.
+def save_onnx(module: ImageNetwork, example: Tensor, texts: Mapping[str, str], path: Path) -> Run:
+    """Write a module as ONNX; ``texts`` by name go into the file.
 
     Returns:
         The network as ONNX Runtime reads it from the file.
@@ -131,7 +132,7 @@ def save_onnx(module: ImageNetwork, example: Tensor, names: Sequence[str], path:
             dynamic_shapes={"images": {0: free, 2: free, 3: free}},
         )
     assert program is not None  # what the exporter returns by dynamo=True
-    program.model.metadata_props[CLASSES] = json.dumps(list(names))
+    program.model.metadata_props.update(texts)
     program.save(path)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
@@ -155,12 +156,13 @@ def difference(run: Run, module: ImageNetwork, images: Tensor) -> float:
         return float((run(images) - expected).abs().max() / expected.abs().max())
 
 
-def export(segmenter: Segmenter, path: Path) -> list[tuple[tuple[int, ...], float]]:
+def export(segmenter: Segmenter, path: Path, weights: Path) -> list[tuple[tuple[int, ...], float]]:
     """Write a network to a file, unless the outputs of that differ.
 
     Args:
         segmenter: on the CPU.
         path: ends in ``.pt`` for TorchScript or ``.onnx``.
+        weights: the file that the network's weights are from.
 
     Returns:
         The shapes of the images that were compared, and the `difference` of each.
@@ -182,11 +184,12 @@ def export(segmenter: Segmenter, path: Path) -> list[tuple[tuple[int, ...], floa
         torch.rand(shape, generator=generator) * 255
         for shape in ((2, 3, height, width), (1, 3, height + 32, width + 64))
     )
+    texts = {CLASSES: json.dumps(segmenter.class_names), WEIGHTS_MD5: source_md5(weights)}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.partial")
     try:
         with torch.no_grad():
-            run = FORMATS[path.suffix](module, first, segmenter.class_names, partial)
+            run = FORMATS[path.suffix](module, first, texts, partial)
         compared = [(tuple(one.shape), difference(run, module, one)) for one in (first, second)]
         worst = max(value for _, value in compared)
         if not worst <= TOLERANCE:
@@ -225,7 +228,8 @@ def export_network(
         return
     if network:
         raise InputError("--network: is for .pth; .pt and .onnx take both networks' mean")
-    compared = export(Segmenter(model, "cpu", checkpoint=checkpoint), path)
+    weights = find_network(model, checkpoint)[1]
+    compared = export(Segmenter(model, "cpu", checkpoint=checkpoint), path, weights)
     for shape, value in compared:
         log.info("%s: outputs agree to %.1e of the largest logit", "x".join(map(str, shape)), value)
     log.info("written: %s", path)

@@ -56,10 +56,12 @@ def trace(checkpoint: Path, *, as_json: AsJson = False) -> None:
     """A trained network back to every input.
 
     Its dataset, samples, masks, prompts, base model, adapter, labelled sets, initial weights,
-    config, code and parameters. A copy is known by its content.
+    config, code and parameters. A copy is known by its content, an exported network by the weights
+    that it names.
 
     Args:
-        checkpoint: a folder such as models/segmenter, or a file of weights.
+        checkpoint: a folder such as models/segmenter, a file of weights, or what
+            tasks.export_network wrote.
     """
     from tasks.checkpoint_trace import trace
 

@@ -105,11 +105,13 @@ def difference(found: Row) -> Group:
 def ancestry(found: Row) -> Group:
     """What `tasks.checkpoint_trace.trace` returns."""
     checkpoint, commit, run = found["checkpoint"], found["recorded"], found["run"]
+    source = checkpoint["made_from"]
     head = facts(
         [
             ("network", checkpoint["path"]),
             ("is", f"{found['output']} of {found['revision']['name']}"),
             ("SHA-256", checkpoint["sha256"]),
+            ("made from", source and f"weights of MD5 {source}, as the file itself says"),
             ("first commit", commit_text(commit)),
             (
                 "run",

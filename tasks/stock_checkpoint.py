@@ -13,6 +13,7 @@ from mmengine.config import Config, ConfigDict
 from mmseg_configs.reliability import CoTrainingSegmentor
 from mmseg_configs.reliability.dataset import metainfo
 from tasks.durable import new_file
+from tasks.exported_networks import WEIGHTS_MD5, source_md5
 from tasks.params import InputError
 from tasks.segmenter import Segmenter, build_network, find_network, load_weights
 from tasks.training_config import load_config
@@ -62,7 +63,8 @@ def export_checkpoint(
 ) -> Path:
     """Write the checkpoint ``path`` and, with the suffix ``.py``, its config.
 
-    The checkpoint holds ``state_dict`` and ``meta``, whose ``dataset_meta`` names the classes.
+    The checkpoint holds ``state_dict`` and ``meta``, whose ``dataset_meta`` names the classes; the
+    MD5 of the weights stands there too, see `tasks.exported_networks`.
 
     Args:
         model, checkpoint: see `tasks.segmenter.Segmenter`.
@@ -92,8 +94,12 @@ def export_checkpoint(
         raise InputError(f"--network: {model} has one network; leave it out")
     else:
         content = {"state_dict": trained.state_dict()}
-    content["meta"] = {"dataset_meta": metainfo(segmenter.class_names)}
-    stock = stock_config(load_config(find_network(model, checkpoint)[0]))
+    trained_config, weights = find_network(model, checkpoint)
+    content["meta"] = {
+        "dataset_meta": metainfo(segmenter.class_names),
+        WEIGHTS_MD5: source_md5(weights),
+    }
+    stock = stock_config(load_config(trained_config))
     load_weights(build_network(stock), content["state_dict"], path, config)
     path.parent.mkdir(parents=True, exist_ok=True)
     stock.dump(config)

@@ -1,16 +1,22 @@
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from mmengine.config import Config
 
 from benchmarks.lineage_state import commit, record
 from tasks.checkpoint_trace import trace
+from tasks.checksums import file_md5
+from tasks.export_network import app
 from tasks.params import InputError
 from tasks.records import write_json
+from tasks.segmenter import build_network
 
 
 def stages(node: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -113,6 +119,48 @@ def test_initial_weights_are_traced_too(lineage_root: Path) -> None:
     (start / "weights.pth").write_bytes(b"other")
     start_found = trace(lineage_root / "models/segmenter", lineage_root)["init_from"]
     assert start_found["sha256"] == digest and start_found["trace"] is None
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".onnx"])
+def test_an_exported_network_is_known_by_the_weights_it_names(
+    lineage_root: Path, make_config: Callable[..., Config], tmp_path: Path, suffix: str
+) -> None:
+    if suffix == ".onnx":
+        pytest.importorskip("onnxruntime", reason="needs ONNX, which `make onnx` installs")
+    model, weights = (
+        lineage_root / "models/segmenter",
+        lineage_root / "models/segmenter/weights.pth",
+    )
+    cfg = make_config()
+    torch.save(build_network(cfg).state_dict(), weights)
+    cfg.dump(model / "config.py")
+    write_json(model / "classes.json", ["background", "red", "blue"])
+    record(lineage_root)
+    commit(lineage_root, "a real network")
+    first, second = tmp_path / "first.pth", tmp_path / f"second{suffix}"
+    export(first, "--model", str(model))
+    export(second, "--model", str(first.with_suffix(".py")), "--checkpoint", str(first))
+    for path in (first, second):  # the second is of the first, and names what that names
+        found = trace(path, lineage_root)
+        assert found["output"] == "models/segmenter"
+        assert found["recorded"]["subject"] == "a real network"
+        assert found["checkpoint"]["made_from"] == file_md5(weights)
+        assert found["checkpoint"]["md5"] == file_md5(path) != file_md5(weights)
+    assert trace(model, lineage_root)["checkpoint"]["made_from"] is None
+    # Of a network that no revision made, both sums are told.
+    torch.save({key: one + 1 for key, one in torch.load(weights).items()}, weights)
+    other = tmp_path / f"other{suffix}"
+    export(other, "--model", str(model))
+    with pytest.raises(InputError) as refused:
+        trace(other, lineage_root)
+    assert f"(MD5 {file_md5(other)}), nor the weights that it was exported from" in str(
+        refused.value
+    )
+    assert f"exported from (MD5 {file_md5(weights)})" in str(refused.value)
+
+
+def export(path: Path, *options: str) -> None:
+    app([str(path), *options], exit_on_error=False, result_action="return_value")
 
 
 def test_what_is_no_network_is_refused(lineage_root: Path) -> None:

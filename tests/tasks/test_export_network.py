@@ -13,7 +13,10 @@ from mmengine.config import Config
 from torch import Tensor
 
 from tasks import export_network
+from tasks.checkpoints import WEIGHTS
+from tasks.checksums import file_md5
 from tasks.export_network import ImageNetwork, app, difference, export
+from tasks.exported_networks import made_from
 from tasks.params import InputError
 from tasks.records import write_json
 from tasks.segmenter import Segmenter, build_network
@@ -69,22 +72,26 @@ def test_torchscript_answers_as_the_network_does(
     make_model: Callable[..., Path], tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     model, path = make_model(**changes), tmp_path / "new/network.pt"
-    compared = export(Segmenter(model, "cpu"), path)
+    compared = export(Segmenter(model, "cpu"), path, model / WEIGHTS)
     assert [shape for shape, _ in compared] == [(2, 3, 16, 16), (1, 3, 48, 80)]
     assert all(value < 1e-5 for _, value in compared)
     assert list(path.parent.iterdir()) == [path]
-    files = {"classes.json": ""}
+    files = {"classes.json": "", "weights.md5": ""}
     loaded = torch.jit.load(path, _extra_files=files)
     assert json.loads(files["classes.json"]) == NAMES
+    assert files["weights.md5"].decode() == made_from(path) == file_md5(model / WEIGHTS)
     check_labels(loaded, model)
 
 
 def test_onnx_answers_as_the_network_does(make_model: Callable[..., Path], tmp_path: Path) -> None:
     runtime = pytest.importorskip("onnxruntime", reason="needs ONNX, which `make onnx` installs")
     model, path = make_model(reliability="co_training"), tmp_path / "network.onnx"
-    assert all(value < 1e-5 for _, value in export(Segmenter(model, "cpu"), path))
+    compared = export(Segmenter(model, "cpu"), path, model / WEIGHTS)
+    assert all(value < 1e-5 for _, value in compared)
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    assert json.loads(session.get_modelmeta().custom_metadata_map["classes.json"]) == NAMES
+    texts = session.get_modelmeta().custom_metadata_map
+    assert json.loads(texts["classes.json"]) == NAMES
+    assert texts["weights.md5"] == made_from(path) == file_md5(model / WEIGHTS)
     check_labels(
         lambda images: torch.tensor(session.run(None, {"images": images.numpy()})[0]), model
     )
@@ -106,30 +113,32 @@ def test_a_file_that_answers_otherwise_is_not_written(
     monkeypatch: pytest.MonkeyPatch,
     change: Callable[[Tensor], Tensor],
 ) -> None:
-    def wrong(module: ImageNetwork, example: Tensor, names: Any, path: Path) -> Any:
+    def wrong(module: ImageNetwork, example: Tensor, texts: Any, path: Path) -> Any:
         path.touch()
         return lambda images: change(module(images))
 
     monkeypatch.setitem(export_network.FORMATS, ".pt", wrong)
-    segmenter = Segmenter(make_model(), "cpu")
+    model = make_model()
+    segmenter = Segmenter(model, "cpu")
     with pytest.raises(InputError, match=r"a\.pt: not written: outputs differ by (1\.0e-03|nan)"):
-        export(segmenter, tmp_path / "a.pt")
+        export(segmenter, tmp_path / "a.pt", model / WEIGHTS)
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == []
 
 
 def test_files_are_not_replaced_and_formats_are_told(
     make_model: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    segmenter = Segmenter(make_model(), "cpu")
+    model = make_model()
+    segmenter, weights = Segmenter(model, "cpu"), model / WEIGHTS
     (tmp_path / "a.pt").write_text("mine")
     with pytest.raises(InputError, match=r"a\.pt: exists; choose another name"):
-        export(segmenter, tmp_path / "a.pt")
+        export(segmenter, tmp_path / "a.pt", weights)
     assert (tmp_path / "a.pt").read_text() == "mine"
     with pytest.raises(InputError, match=r"a\.tflite: must end in \.pt, \.onnx or \.pth"):
-        export(segmenter, tmp_path / "a.tflite")
+        export(segmenter, tmp_path / "a.tflite", weights)
     monkeypatch.setattr(export_network, "ONNX_PACKAGES", ("torch", "no_such_package"))
     with pytest.raises(InputError, match="no_such_package: not installed, and needed for ONNX"):
-        export(segmenter, tmp_path / "a.onnx")
+        export(segmenter, tmp_path / "a.onnx", weights)
 
 
 def test_the_command_tells_how_well_the_outputs_agree(
