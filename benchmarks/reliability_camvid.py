@@ -28,6 +28,8 @@ from benchmarks.record import RESULTS, Bar, Row, finish, what_ran
 from tasks.iou import confusion_matrix, iou_per_class, mean_iou
 from tasks.label_maps import IGNORE, decode
 from tasks.labelled_sets import list_pairs
+from tasks.labelled_trees import CAMVID_CLASSES as CLASSES
+from tasks.labelled_trees import camvid_label
 from tasks.params import load_params
 from tasks.records import content_id
 from tasks.segmentation import train
@@ -38,20 +40,6 @@ ROOT = Path(__file__).parents[1]
 CAMVID = ROOT.parent / "shared/data/camvid"
 CONFIG = "mmseg_configs/camvid/deeplabv3plus_r18-d8_camvid-240x180.py"
 STORE = ROOT / ".maskloom/benchmarks/reliability_camvid"
-CLASSES = (
-    "sky",
-    "building",
-    "pole",
-    "road",
-    "pavement",
-    "tree",
-    "sign_symbol",
-    "fence",
-    "car",
-    "pedestrian",
-    "bicyclist",
-)
-UNLABELLED = 11
 SIZE = (240, 180)
 METHODS = ("none", "ignore_band", "weighted", "co_training", "clean")
 """URN is none of them: these labels come of no response, so there is no variance over scalings."""
@@ -82,8 +70,7 @@ def read_set(folder: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     for pair in list_pairs(folder):
         with Image.open(pair.image) as opened:
             image = np.asarray(opened.convert("RGB"))
-        label = decode(pair.label.read_bytes())
-        label[label == UNLABELLED] = IGNORE
+        label = camvid_label(decode(pair.label.read_bytes()), len(CLASSES))
         pairs.append(
             (
                 cv2.resize(image, SIZE, interpolation=cv2.INTER_AREA),

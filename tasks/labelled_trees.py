@@ -3,10 +3,12 @@
     python -m tasks.labelled_trees voc12 VOCdevkit/VOC2012 data/voc12/val --split val
     python -m tasks.labelled_trees cityscapes data/cityscapes data/cityscapes/val --split val
     python -m tasks.labelled_trees imagenet_s ImageNetS50 data/imagenet_s/50/val --split validation
+    python -m tasks.labelled_trees camvid CamVid data/camvid/val --split val
 
 Images are hard links where the file system allows, else copies. Labels become what
 `tasks.labelled_sets` describes: VOC's as they are; Cityscapes' ids its train ids, what has none
-255; ImageNet-S's R + 256 G, its 1000 ignored, in 16 bits where 8 do not do.
+255; ImageNet-S's R + 256 G, its 1000 ignored, in 16 bits where 8 do not do; CamVid's of eleven
+classes, its 11, unlabelled, 255.
 """
 
 import json
@@ -23,15 +25,30 @@ from PIL import Image
 
 from tasks.entry import run_tool
 from tasks.label_maps import encode_label, ignore_value, label_dtype
-from tasks.labelled_sets import some
+from tasks.labelled_sets import IMAGE_SUFFIXES, some
 from tasks.params import InputError
 from tasks.progress import progress
 
 TRAIN_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 """Cityscapes' ids in the order of its train ids (cityscapesscripts, helpers/labels.py)."""
 IMAGENET_S_IGNORED = 1000
+CAMVID_CLASSES = (
+    "sky",
+    "building",
+    "pole",
+    "road",
+    "pavement",
+    "tree",
+    "sign_symbol",
+    "fence",
+    "car",
+    "pedestrian",
+    "bicyclist",
+)
+"""By label value, of CamVid in the eleven classes that it is measured in."""
+CAMVID_UNLABELLED = 11
 
-Layout = Literal["voc12", "cityscapes", "imagenet_s"]
+Layout = Literal["voc12", "cityscapes", "imagenet_s", "camvid"]
 Files = Iterator[tuple[str, Path, Path]]
 """Stem, image and label of each entry."""
 
@@ -63,6 +80,13 @@ def imagenet_s_files(source: Path, split: str) -> Files:
         yield label.stem, source / split / label.parent.name / f"{label.stem}.JPEG", label
 
 
+def camvid_files(source: Path, split: str) -> Files:
+    """The entries of a split of CamVid in images/ and labels/."""
+    for image in sorted((source / split / "images").glob("*")):
+        if image.suffix.lower() in IMAGE_SUFFIXES:
+            yield image.stem, image, source / split / "labels" / f"{image.stem}.png"
+
+
 def voc12_label(label: np.ndarray, _classes: int) -> np.ndarray:
     """VOC's label ``uint8 (H, W)`` as it is."""
     return label
@@ -84,19 +108,30 @@ def imagenet_s_label(label: np.ndarray, classes: int) -> np.ndarray:
     return np.where(ignored, ignore_value(dtype), values).astype(dtype)
 
 
+def camvid_label(label: np.ndarray, _classes: int) -> np.ndarray:
+    """CamVid's label ``uint8 (H, W)``, its unlabelled pixels ignored."""
+    return np.where(label == CAMVID_UNLABELLED, ignore_value(label.dtype), label)
+
+
 LAYOUTS: dict[
     Layout, tuple[Callable[[Path, str], Files], Callable[[np.ndarray, int], np.ndarray]]
 ] = {
     "voc12": (voc12_files, voc12_label),
     "cityscapes": (cityscapes_files, cityscapes_label),
     "imagenet_s": (imagenet_s_files, imagenet_s_label),
+    "camvid": (camvid_files, camvid_label),
 }
 
 
 def class_names(layout: Layout) -> list[str] | None:
-    """The names by label value, as MMSegmentation lists them; None where the run's list says it."""
+    """The names by label value, as MMSegmentation lists them; None where the run's list says it.
+
+    MMSegmentation has no list of CamVid's.
+    """
     if layout == "imagenet_s":
         return None
+    if layout == "camvid":
+        return list(CAMVID_CLASSES)
     from mmseg.datasets import CityscapesDataset, PascalVOCDataset  # slow to import
 
     dataset = {"voc12": PascalVOCDataset, "cityscapes": CityscapesDataset}[layout]

@@ -7,10 +7,11 @@ from PIL import Image
 
 from tasks.label_maps import decode, encode_image, encode_label
 from tasks.labelled_sets import check_pairs, class_list, class_list_problem, list_pairs
-from tasks.labelled_trees import arrange
+from tasks.labelled_trees import CAMVID_CLASSES, CAMVID_UNLABELLED, arrange
 from tasks.params import InputError, load_params
 
 ROOT = Path(__file__).parents[2]
+CAMVID = ROOT.parent / "shared/data/camvid"
 SIZE = (6, 8)
 
 
@@ -85,6 +86,48 @@ def test_imagenet_s_is_read_from_its_colours(
     assert (found.dtype, found[:3, 0].tolist()) == (dtype, [2, ignored, 0])
     assert check_pairs(pairs[:3], classes + 1) == []
     assert class_list(out) is None
+
+
+def test_camvid_ignores_what_is_unlabelled(tmp_path: Path) -> None:
+    tree, out = tmp_path / "CamVid", tmp_path / "out"
+    label = np.zeros(SIZE, np.uint8)
+    label[0], label[1] = 10, 11
+    (tree / "val/labels").mkdir(parents=True)
+    image = picture(tree / "val/images/0016E5_07959.jpg")
+    picture(tree / "val/images/0016E5_07961.png")
+    (tree / "val/images/notes.txt").write_text("no image")
+    for stem in ("0016E5_07959", "0016E5_07961"):
+        Image.fromarray(label).save(tree / f"val/labels/{stem}.png")
+
+    assert arrange("camvid", tree, out, "val") == 2
+    pairs = list_pairs(out)
+    assert pairs[0].image.read_bytes() == image
+    assert [pair.image.suffix for pair in pairs] == [".jpg", ".png"]
+    found = decode(pairs[0].label.read_bytes())
+    assert (found.dtype, found[:3, 0].tolist()) == (np.uint8, [10, 255, 0])
+    assert class_list(out) == list(CAMVID_CLASSES)
+    assert check_pairs(pairs, len(CAMVID_CLASSES)) == []
+    (tree / "val/labels/0016E5_07961.png").unlink()
+    with pytest.raises(InputError, match=r"1 files are missing: .*val/labels/0016E5_07961\.png"):
+        arrange("camvid", tree, tmp_path / "other", "val")
+    with pytest.raises(InputError, match="holds no labelled image of the split test for camvid"):
+        arrange("camvid", tree, tmp_path / "other", "test")
+
+
+@pytest.mark.skipif(
+    not CAMVID.is_dir(), reason="needs CamVid in ../shared/data, no part of the repository"
+)
+def test_camvid_itself(tmp_path: Path) -> None:
+    lines = (CAMVID / "classes.txt").read_text().splitlines()
+    listed = {name: int(value) for value, _, name in (line.partition("\t") for line in lines)}
+    assert listed.pop("unlabelled (ignore)") == CAMVID_UNLABELLED
+    assert listed == {name: value for value, name in enumerate(CAMVID_CLASSES)}
+    out = tmp_path / "val"
+    assert arrange("camvid", CAMVID, out, "val") == len(list((CAMVID / "val/labels").iterdir()))
+    pairs = list_pairs(out)
+    assert check_pairs(pairs, len(CAMVID_CLASSES)) == []
+    shown = np.unique([decode(pair.label.read_bytes()) for pair in pairs])
+    assert shown.tolist() == [*range(11), 255]
 
 
 def test_what_is_missing_is_told_and_nothing_written(tmp_path: Path) -> None:
