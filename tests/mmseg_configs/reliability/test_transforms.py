@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
+from mmengine.runner import set_random_seed
 
 from mmseg_configs.reliability import LoadReliability, ReliabilityDataPreProcessor
 from tasks.label_maps import encode_grey, encode_image, encode_label
@@ -54,10 +55,12 @@ def run(
         {"type": "RandomFlip", "prob": 1.0, "direction": "vertical"},
         {"type": "RandomCrop", "crop_size": (3, 2)},
         {"type": "Resize", "scale": (12, 8), "keep_ratio": False},
+        {"type": "PhotoMetricDistortion"},
     ],
     ids=lambda step: f"{step['type']}-{step.get('direction', '')}",
 )
 def test_every_pixel_keeps_its_reliability(tmp_path: Path, step: dict[str, Any]) -> None:
+    set_random_seed(0)  # crops and distortions are drawn
     packed = run(tmp_path, step)
     sample = packed["data_samples"]
     label, reliability = sample.gt_sem_seg.data, sample.gt_reliability.data
@@ -65,6 +68,9 @@ def test_every_pixel_keeps_its_reliability(tmp_path: Path, step: dict[str, Any])
     torch.testing.assert_close(reliability, label * 10 / 255)
     if step["type"] == "RandomFlip" and "direction" not in step:
         assert label[0, 0].tolist() == [5, 4, 3, 2, 1, 0]
+    if step["type"] == "PhotoMetricDistortion":
+        assert label[0].tolist() == LABEL.tolist()
+        assert not torch.equal(packed["inputs"], run(tmp_path)["inputs"])
 
 
 def test_where_rotation_uncovers_pixels_they_are_ignored(tmp_path: Path) -> None:
@@ -142,6 +148,8 @@ def test_16_bit_labels_keep_their_values_and_255_is_a_class(tmp_path: Path) -> N
         {"type": "RandomFlip", "prob": 1.0},
         {"type": "RandomCrop", "crop_size": (3, 2), "ignore_index": 65535},
         {"type": "Resize", "scale": (12, 8), "keep_ratio": False},
+        {"type": "PhotoMetricDistortion"},
+        {"type": "PadReliability", "size": (8, 5), "pad_val": {"img": 0, "seg": 65535}},
     ],
     ids=lambda step: step["type"],
 )
@@ -150,6 +158,13 @@ def test_16_bit_labels_and_their_reliability_stay_together(
 ) -> None:
     sample = run(tmp_path, step, label=WIDE, loader="LoadLabelMap")["data_samples"]
     label, reliability = sample.gt_sem_seg.data, sample.gt_reliability.data
+    if step["type"] == "PadReliability":
+        assert label.shape == reliability.shape == (1, 5, 8)
+        for made_up in (np.s_[:, 4:], np.s_[:, :, 6:]):
+            assert (label[made_up] == 65535).all() and not reliability[made_up].any()
+        label, reliability = label[:, :4, :6], reliability[:, :4, :6]
+    if step["type"] in ("PhotoMetricDistortion", "PadReliability"):
+        assert label[0].tolist() == WIDE.tolist()
     values = torch.round(reliability * 255 / 10).long()
     expected = torch.where(values == 3, 65535, values * 40 + 15)
     assert torch.equal(label, expected)
