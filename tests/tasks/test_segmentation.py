@@ -17,7 +17,7 @@ from tasks.label_maps import encode_image, encode_label
 from tasks.params import Params
 from tasks.records import read_json
 from tasks.segmentation import fingerprint, latest_checkpoint, train
-from tasks.training_config import build_config
+from tasks.training_config import build_config, drop_type
 from tests.toys.imports import import_closure, tasks
 
 MakeConfig = Callable[..., Config]
@@ -162,6 +162,36 @@ def test_the_average_is_of_every_step(make_config: MakeConfig, tmp_path: Path) -
     averaged = weights(train(cfg, "data", "training", tmp_path))
     name = "decode_head.conv_seg.weight"
     torch.testing.assert_close(averaged[name], 0.75 * steps[0][name] + 0.25 * steps[1][name])
+
+
+def test_two_half_batches_make_the_step_of_the_whole(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """Without what draws, or looks at the batch; SGD, as Adam's first step has one length."""
+
+    def step(iterations: int, batch_size: int, accumulation: int) -> dict[str, torch.Tensor]:
+        cfg = make_config(
+            iterations=iterations,
+            batch_size=batch_size,
+            accumulation=accumulation,
+            dtype="float32",
+            reliability="none",
+        )
+        cfg.optim_wrapper.optimizer = {"type": "SGD", "lr": 0.1}
+        cfg.param_scheduler = []
+        cfg.model.backbone.norm_eval = True
+        cfg.model.decode_head.dropout_ratio = cfg.model.auxiliary_head.dropout_ratio = 0
+        pipeline = cfg.train_dataloader.dataset.pipeline
+        for name in ("RandomFlip", "PhotoMetricDistortion"):
+            drop_type(pipeline, name)
+        return weights(train(cfg, "data", "training", tmp_path))
+
+    whole, halves, one_half = step(1, 8, 1), step(2, 4, 2), step(1, 4, 1)
+    assert whole.keys() == halves.keys()
+    for name, tensor in whole.items():
+        torch.testing.assert_close(halves[name], tensor, rtol=1e-5, atol=1e-6, msg=name)
+    name = "decode_head.conv_seg.weight"
+    assert (whole[name] - one_half[name]).abs().max() > 1e-3
 
 
 def test_more_than_255_classes_train_and_255_is_one_of_them(
