@@ -194,6 +194,29 @@ def test_two_half_batches_make_the_step_of_the_whole(
     assert (whole[name] - one_half[name]).abs().max() > 1e-3
 
 
+def test_a_step_by_generalised_cross_entropy_with_weights(
+    make_config: MakeConfig, tmp_path: Path
+) -> None:
+    """Its loss is at most 1 / q a head, and its step another than that of cross-entropy."""
+    made = []
+    for loss in (
+        {"type": "GeneralisedCrossEntropy", "q": 0.7},
+        {"type": "ReliabilityCrossEntropy"},
+    ):
+        cfg = make_config(reliability="weighted", fade=0.0, iterations=1, dtype="float32")
+        cfg.model.decode_head.loss_decode = cfg.model.auxiliary_head.loss_decode = loss
+        cfg.optim_wrapper.optimizer = {"type": "SGD", "lr": 0.1}
+        finished = train(cfg, "data", "training", tmp_path)
+        made.append((read_json(finished / "training.json"), weights(finished)))
+    (report, moved), (_, other) = made
+    assert 0 < report["final_loss"] < 2 / 0.7
+    (row,) = report["reliability"]
+    assert (row["strength"], row["reliable"]) == (1, pytest.approx(0.5, abs=0.01))
+    assert all(tensor.isfinite().all() for tensor in moved.values())
+    name = "decode_head.conv_seg.weight"
+    assert not torch.equal(moved[name], other[name])
+
+
 def test_more_than_255_classes_train_and_255_is_one_of_them(
     toy_params: Callable[..., Params], training_root: Path, tmp_path: Path
 ) -> None:

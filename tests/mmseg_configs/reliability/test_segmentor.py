@@ -12,7 +12,10 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 
 from mmseg_configs.reliability.batch import Phase
-from mmseg_configs.reliability.losses import reliability_weighted_cross_entropy
+from mmseg_configs.reliability.losses import (
+    generalised_cross_entropy,
+    reliability_weighted_cross_entropy,
+)
 from tasks.params import InputError
 
 CLASSES = 3
@@ -102,6 +105,30 @@ def test_each_head_weighs_its_own_loss(batch: tuple[Tensor, Tensor, Tensor]) -> 
     counted = network.counts.read(["none", "car", "boat"], two_networks=False)
     mean = weights[label != 255].mean().item()
     assert counted["reliable"] == pytest.approx(mean, abs=1e-4)
+
+
+def test_a_step_by_generalised_cross_entropy_weighs_the_pixels(
+    batch: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    loss = {"type": "GeneralisedCrossEntropy", "q": 0.7}
+    network = build(
+        decode_head=head(loss_decode=loss),
+        auxiliary_head=[head(loss_decode={**loss, "loss_weight": 0.4})],
+    )
+    network.phase = Phase(strength=1.0)
+    images, label, reliability = batch
+    before = total(network, batch)
+    logits = torch.nn.functional.interpolate(
+        network.decode_head(network.extract_feat(images)), size=(16, 16), mode="bilinear"
+    )
+    expected = generalised_cross_entropy(logits, label, reliability, q=0.7)
+    torch.testing.assert_close(before["decode.loss_ce"], expected)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
+    (before["decode.loss_ce"] + before["aux_0.loss_ce"]).backward()
+    optimizer.step()
+    after = total(network, batch)
+    for name in ("decode.loss_ce", "aux_0.loss_ce"):
+        assert after[name] < before[name]
 
 
 def test_full_trust_no_strength_and_no_map_are_plain_cross_entropy(
