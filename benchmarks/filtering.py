@@ -30,6 +30,7 @@ from benchmarks.record import RESULTS, Bar, Row, finish, what_ran
 from benchmarks.rule_choice import Found, as_threshold, best_bound, choose_together, compare, worst
 from benchmarks.spoiled_masks import good_samples, write_spoiled
 from tasks import filter_masks, records, score_masks
+from tasks.checkpoints import WEIGHTS
 from tasks.mask_scores import image_scores, luma, shape_scores
 from tasks.near_duplicates import nearest_earlier, perceptual_hash, shrink
 from tasks.params import FilterMasks, Params, load_params
@@ -70,7 +71,7 @@ def find_spoiled(run: Path, params: Params, validation: dict[str, Any]) -> tuple
         params: its parameters.
         validation: keys of ``score_masks.cross_validation``.
     """
-    for part in ("data/samples", "data/masks", "models/reference/weights.pth"):
+    for part in ("data/samples", "data/masks", f"models/reference/{WEIGHTS}"):
         if not (run / part).exists():
             raise SystemExit(f"{run / part} is not there: finish a run first, with `make demo`")
     raw = params.model_dump()

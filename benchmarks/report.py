@@ -28,6 +28,7 @@ from benchmarks.record import RESULTS, Bar, Row, finish, what_ran
 from tasks import records
 from tasks.captures import Captured
 from tasks.label_maps import encode_grey, encode_image, encode_label
+from tasks.params import RELATIONS
 from tasks.shards import write_shard
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +39,6 @@ DRAWN = 48
 SIDE = 512
 PROBES = 9
 CLASSES = ("car", "boat", "tree", "house", "bird", "fish", "dog", "flower")
-RELATIONS = ("plain", "synonym", "hyponym")
 REJECTED = {
     "rule": "min_area",
     "reason": "area 0.020 below min_area 0.04",

@@ -6,7 +6,8 @@ from typing import Any
 
 import yaml
 
-from tasks.lexicon import Relation, Sense, Word
+from tasks.lexicon import Sense, Word
+from tasks.params import Relation
 
 TABLE = Path(__file__).parent / "lexicons/builtin.yaml"
 

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from tasks import records
+from tasks.checkpoints import WEIGHTS
 from tasks.entry import run_stage
 from tasks.iou import confusion_matrix, iou_per_class, mean_iou
 from tasks.label_maps import decode, encode_image, encode_label
@@ -126,7 +127,7 @@ def run(params: Params, root: Path = Path()) -> None:
     networks = {"prediction": "models/segmenter", "reference": "models/reference"}
     measured: dict[str, Ious] = {}
     for part, folder in networks.items():
-        if not pairs or not (root / folder / "weights.pth").exists():
+        if not pairs or not (root / folder / WEIGHTS).exists():
             continue
         segmenter = Segmenter(
             root / folder,

@@ -7,13 +7,10 @@ of a name is meant is never guessed: it is the only one, or it is pinned in the 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 from tasks.english import normalise
-from tasks.params import ClassPhrases, ExpandPrompts, InputError
-
-Relation = Literal["plain", "synonym", "hyponym"]
-RELATIONS: tuple[Relation, ...] = ("plain", "synonym", "hyponym")
+from tasks.params import RELATIONS, ClassPhrases, ExpandPrompts, InputError, Relation
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tasks.labelled_sets import SHOWN, some
-from tasks.lexicon import RELATIONS, Relation
+from tasks.params import RELATIONS, Relation
 from tasks.progress import progress
 from tasks.prompt_sources import Plan
 from tasks.prompts import Tally, class_rows

@@ -25,8 +25,8 @@ from tasks.captions import (
     replace_mentions,
 )
 from tasks.english import normalise
-from tasks.lexicon import RELATIONS, Entry, Relation, Word, look_up_all
-from tasks.params import ExpandPrompts, InputError
+from tasks.lexicon import Entry, Word, look_up_all
+from tasks.params import RELATIONS, ExpandPrompts, InputError, Relation
 from tasks.templates import DEFAULT, Template, fill, parse
 
 T = TypeVar("T")

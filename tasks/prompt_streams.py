@@ -15,7 +15,8 @@ from typing import Any
 from tasks import records
 from tasks.captions import Caption, append_classes, replace_mentions
 from tasks.english import normalise
-from tasks.lexicon import Relation, Word
+from tasks.lexicon import Word
+from tasks.params import Relation
 from tasks.prompt_sources import Plan, Source
 from tasks.templates import Filled, Template, fill, placed
 

@@ -16,8 +16,7 @@ from itertools import count, islice
 from pathlib import Path
 
 from tasks.english import normalise
-from tasks.lexicon import RELATIONS
-from tasks.params import ExpandPrompts, InputError
+from tasks.params import RELATIONS, ExpandPrompts, InputError
 from tasks.prompt_sources import Plan, Source, prepare
 from tasks.prompt_streams import Drawn, Key, Row, draw_rows, row_seed
 

@@ -18,6 +18,7 @@ from storybook.vocabulary import CLASS_NAMES, classes_shown
 from tasks import records
 from tasks.entry import run_stage
 from tasks.label_maps import encode_image, encode_label
+from tasks.labelled_sets import STORYBOOK, STORYBOOK_SETS
 from tasks.params import Params
 from tasks.progress import progress
 
@@ -32,7 +33,6 @@ MANIFEST = pa.schema(
 )
 """One row an image; ``seed`` seeds the generator of its scene, ``digest`` is of image and label."""
 
-SETS = ("train", "val", "test")
 DOMAINS = {"page": 0, "street": 1}
 
 Rendered = tuple[np.ndarray, np.ndarray, str]
@@ -59,7 +59,7 @@ RENDERERS: dict[str, Callable[[np.random.Generator], Rendered]] = {
 
 def scene_seed(domain: str, part: str, seed: int, index: int) -> list[int]:
     """The seed of one image; no two domains, sets or indices share one, nor the corpus's."""
-    return [7_000_000 + seed, DOMAINS[domain], SETS.index(part), index]
+    return [7_000_000 + seed, DOMAINS[domain], STORYBOOK_SETS.index(part), index]
 
 
 def run(params: Params, root: Path = Path()) -> None:
@@ -69,7 +69,7 @@ def run(params: Params, root: Path = Path()) -> None:
     that may know what is in an image but not where.
     """
     section = params.render_storybook
-    out = root / "data/storybook"
+    out = root / STORYBOOK
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     rows = []

@@ -15,13 +15,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet
 
-from tasks.params import InputError
+from tasks.params import RELATIONS, InputError
 from tasks.report_script import pack, write_script
 from tasks.shards import parse_uri
 
 PART = 5_000
 """Rows of a part."""
-RELATIONS = ("plain", "synonym", "hyponym")
 SPLITS = ("", "train", "val")
 """By code; rejected samples have none."""
 

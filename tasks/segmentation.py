@@ -27,6 +27,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from tasks import records
+from tasks.checkpoints import WEIGHTS
 from tasks.digests import CACHE_PATH, DigestCache, combine
 from tasks.durable import PARTIAL, remove_abandoned, sync, sync_tree
 from tasks.in_use import write_in_use
@@ -201,7 +202,7 @@ def _finish(runner: Runner, cfg: Config, work: Path, finished: Path) -> None:
     partial = work / "finished.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
-    torch.save(kept_weights(runner), partial / "weights.pth")
+    torch.save(kept_weights(runner), partial / WEIGHTS)
     cfg.dump(partial / "config.py")
     records.write_json(partial / "training.json", summary(runner))
     sync_tree(partial)
@@ -279,7 +280,7 @@ def hand_over(finished: Path, folder: Path, names: Sequence[str]) -> dict[str, A
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for name in ("config.py", "weights.pth"):
+    for name in ("config.py", WEIGHTS):
         shutil.copyfile(finished / name, folder / name)
     records.write_json(folder / "classes.json", list(names))
     report: dict[str, Any] = records.read_json(finished / "training.json")

@@ -10,14 +10,12 @@ from mmengine.dist import is_main_process
 from tasks import records
 from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests
 from tasks.entry import run_stage
-from tasks.labelled_sets import list_pairs
+from tasks.labelled_sets import STORYBOOK, list_pairs
 from tasks.params import Params
 from tasks.segmentation import hand_over, train
 from tasks.training_config import build_config
 
 log = logging.getLogger(__name__)
-
-STORYBOOK = Path("data/storybook")
 
 
 def watching_set(labelled_set: str) -> str | None:

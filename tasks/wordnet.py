@@ -23,8 +23,8 @@ from wn.util import ProgressHandler
 
 from tasks.durable import new_file
 from tasks.english import normalise
-from tasks.lexicon import Relation, Sense, Word
-from tasks.params import InputError
+from tasks.lexicon import Sense, Word
+from tasks.params import InputError, Relation
 from tasks.progress import Advance, progress
 
 logging.getLogger("wn").setLevel(logging.WARNING)  # it names its database at every step

@@ -13,7 +13,7 @@ import cyclopts
 
 from tasks import pictures, records
 from tasks.entry import run_stage
-from tasks.params import Params
+from tasks.params import RELATIONS, Params
 from tasks.report_adaptation import read_adaptation
 from tasks.report_evaluation import confusion, headline, image_card, read_confusion, result_rows
 from tasks.report_funnel import class_balance, funnel, rule_text
@@ -28,7 +28,7 @@ from tasks.report_recipe import (
     origin,
     sampling_in_words,
 )
-from tasks.report_samples import PART, RELATIONS, SPLITS, Samples, read_samples, write_parts
+from tasks.report_samples import PART, SPLITS, Samples, read_samples, write_parts
 from tasks.report_training import curve, reliability
 
 EXAMPLES = 12

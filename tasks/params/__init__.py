@@ -8,7 +8,14 @@ from tasks.params.adaptation import AdaptLora
 from tasks.params.errors import InputError
 from tasks.params.filtering import CrossValidation, FilterMasks, Quantile, Ratio, Similarity
 from tasks.params.masks import DenseCrf, DiffuMask, ExtractMasks
-from tasks.params.prompts import BACKGROUND_NAME, ClassPhrases, ExpandPrompts, SourceShares
+from tasks.params.prompts import (
+    BACKGROUND_NAME,
+    RELATIONS,
+    ClassPhrases,
+    ExpandPrompts,
+    Relation,
+    SourceShares,
+)
 from tasks.params.reading import load_params
 from tasks.params.sampling import SampleImages, Scheduler
 from tasks.params.training import TrainSegmenter
@@ -16,6 +23,7 @@ from tasks.params.whole import Params
 
 __all__ = [
     "BACKGROUND_NAME",
+    "RELATIONS",
     "AdaptLora",
     "ClassPhrases",
     "CrossValidation",
@@ -28,6 +36,7 @@ __all__ = [
     "Params",
     "Quantile",
     "Ratio",
+    "Relation",
     "SampleImages",
     "Scheduler",
     "Similarity",

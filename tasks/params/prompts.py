@@ -2,14 +2,17 @@
 
 import re
 from collections import Counter
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, field_validator, model_validator
 
-from tasks.params.section import Section, Share
+from tasks.params.section import Section, Share, each_once
 
 BACKGROUND_NAME = "background"
 """What label value 0 is called where it is no class."""
+Relation = Literal["plain", "synonym", "hyponym"]
+"""How a prompt calls a class: by its own name, another word for the same, or a kind of it."""
+RELATIONS: tuple[Relation, ...] = get_args(Relation)
 _WORD = re.compile(r"[^\W_]")
 
 
@@ -144,10 +147,7 @@ class ExpandPrompts(Section):
     @field_validator("always")
     @classmethod
     def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        twice = [name for name, count in Counter(value).items() if count > 1]
-        if twice:
-            raise ValueError(f"each class stands once; twice: {', '.join(twice)}")
-        return value
+        return each_once(value)
 
     @field_validator("templates", mode="before")
     @classmethod

@@ -22,13 +22,11 @@ from tasks.validators.findings import (
     is_inside,
     lonely,
 )
-from tasks.validators.pairs import check_image, check_map
+from tasks.validators.pairs import MAPS, check_image, check_map
 from tasks.validators.run_lengths import area
 
 MOST_BYTES = 2**32
 PARTS = ("images", "annotations", "categories")
-MAPS = ("reliability", "uncertainty")
-"""Folders of grey maps in our exports, each with the images' folders in it."""
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from tasks.validators.findings import (
     is_inside,
     lonely,
 )
-from tasks.validators.pairs import Pair
+from tasks.validators.pairs import MAPS, Pair
 
 VOC = ("JPEGImages", "SegmentationClass")
 VOC_SETS = "ImageSets/Segmentation"
@@ -32,7 +32,6 @@ PLAIN = (
     ("JPEGImages", "SegmentationClass"),
 )
 """Folders of images and of their label maps."""
-MAPS = ("reliability", "uncertainty")
 REJECTED = "rejected"
 
 

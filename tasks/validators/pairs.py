@@ -10,6 +10,8 @@ from PIL import Image
 from tasks.label_maps import BACKGROUND, IGNORE, IGNORE_16_BIT
 from tasks.validators.findings import Blob, Classes, Finding, Outcome
 
+MAPS = ("reliability", "uncertainty")
+"""Grey maps that our exports put beside the labels."""
 LABEL_MODES = ("P", "L", "I;16", "I")
 """Of Pillow: palette, grey, 16-bit grey."""
 SHOWN = 4

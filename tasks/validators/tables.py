@@ -9,11 +9,10 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from tasks.validators.findings import Blob, Classes, Entry, Finding, Tree, lonely
-from tasks.validators.pairs import Pair
+from tasks.validators.pairs import MAPS, Pair
 
 IMAGES = ("image", "img", "pixel_values")
 LABELS = ("label", "mask", "annotation", "segmentation", "labels", "segmentation_mask")
-MAPS = ("reliability", "uncertainty")
 ROWS = 16
 """Rows that are read at a time."""
 

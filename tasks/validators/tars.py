@@ -14,11 +14,10 @@ from tasks.validators.findings import (
     is_inside,
     lonely,
 )
-from tasks.validators.pairs import Pair
+from tasks.validators.pairs import MAPS, Pair
 
 LABELS = ("label", "mask", "seg", "segmentation", "annotation")
 """What a label map's extension begins with, as in ``0001.label.png``."""
-MAPS = ("reliability", "uncertainty")
 MOST_BYTES = 2**28
 """Of a member; a larger one is not read."""
 UNREADABLE = (tarfile.TarError, OSError, EOFError, ValueError)

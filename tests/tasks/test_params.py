@@ -126,7 +126,7 @@ RULES: list[tuple[str, Any, str]] = [
     ("expand_prompts__pairs", [["a", 1]], "list of two class names, and ['a', 1] is none"),
     ("expand_prompts__pairs", ["ab"], "a pair is a list of two class names, and 'ab' is none"),
     ("expand_prompts__pairs", [["car", "car"]], "two different classes: [car, car]"),
-    ("expand_prompts__always", ["car", "tree", "car"], "each class stands once; twice: car"),
+    ("expand_prompts__always", ["car", "tree", "car"], "each entry stands once; twice: car"),
     ("expand_prompts__places", {"car": "on a road"}, "exactly one {} for the class: 'on a road'"),
     ("expand_prompts__background", "no", "'rest' or 'none', not 'no'"),
     ("expand_prompts__classes", ["car", 3], "and 3 is neither; put a name that is a number or"),
