@@ -36,6 +36,7 @@ from tasks.machine import run_bytes
 from tasks.params import InputError, Params, load_params
 from tasks.plain_text import plain
 from tasks.run_estimate import Cost, Run, device_names, estimate, total
+from tasks.throughput import SD1_STEPS, known_gpu
 
 log = logging.getLogger(__name__)
 
@@ -289,7 +290,7 @@ def main(
     *,
     params: Annotated[Path, Parameter(help="parameters to look at, such as a preset")] = PARAMS,
     gpu: Annotated[
-        str | None, Parameter(help="reckon with this GPU: A100, 4090, 3090, V100 or T4")
+        str | None, Parameter(help=f"reckon with this GPU: {', '.join(SD1_STEPS)}")
     ] = None,
     ray: Annotated[str | None, Parameter(help="a Ray cluster's address; else RAY_ADDRESS")] = None,
     measure: Annotated[
@@ -298,6 +299,9 @@ def main(
     as_json_: Annotated[bool, Parameter(name="--json", help="for machines", negative="")] = False,
 ) -> None:
     """Check that everything is there, and reckon what the run takes; status 1 if a check fails."""
+    if gpu is not None and known_gpu(gpu) is None:
+        known = ", ".join(SD1_STEPS)
+        raise InputError(f"--gpu: nothing is known of {gpu!r} to reckon with; there are: {known}")
     found = diagnose(params, Path(), gpu, ray, measure)
     if as_json_:
         print(json.dumps(as_json(found), indent=1, ensure_ascii=False))

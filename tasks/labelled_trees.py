@@ -185,9 +185,11 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 @app.default
 def main(
-    layout: Layout,
-    source: Path,
-    out: Path,
+    layout: Annotated[Layout, Parameter(help="what the tree is")],
+    source: Annotated[
+        Path, Parameter(help="its folder: that of ImageSets, leftImg8bit or the splits")
+    ],
+    out: Annotated[Path, Parameter(help="the folder to write; new or empty")],
     /,
     *,
     split: Annotated[str, Parameter(help="the split, as the tree calls it")],

@@ -20,6 +20,8 @@ PRESETS = Path("presets")
 PARAMS = Path("params.yaml")
 BACKUP = Path("params.yaml.bak")
 
+Name = Annotated[str, Parameter(help="of a preset, as `list` shows them")]
+
 app = cyclopts.App(name="python -m tasks.presets", help="Choose a preset of params.yaml.")
 
 
@@ -39,8 +41,15 @@ def preset_path(name: str, root: Path = Path()) -> Path:
 
 
 def preset_names(root: Path = Path()) -> list[str]:
-    """The names of all presets, sorted."""
-    return sorted(path.stem for path in (root / PRESETS).glob("*.yaml"))
+    """The names of all presets, sorted.
+
+    Raises:
+        InputError: there is none.
+    """
+    names = sorted(path.stem for path in (root / PRESETS).glob("*.yaml"))
+    if not names:
+        raise InputError(f"{root / PRESETS}: holds no preset; run from the repository root")
+    return names
 
 
 def use_preset(name: str, force: bool = False, root: Path = Path()) -> Path | None:
@@ -96,7 +105,7 @@ def list_presets() -> None:
 
 @app.command
 def use(
-    name: str,
+    name: Name,
     *,
     force: Annotated[bool, Parameter(help="replace changes that are kept nowhere else")] = False,
 ) -> None:
@@ -106,11 +115,14 @@ def use(
 
 
 @app.command
-def diff(name: str) -> None:
+def diff(name: Name) -> None:
     """Show where params.yaml differs from a preset: key, value here, value there."""
-    ours, theirs = (
-        yaml.safe_load(path.read_text(encoding="utf-8")) for path in (PARAMS, preset_path(name))
-    )
+    preset = preset_path(name)
+    if not PARAMS.exists():
+        raise InputError(
+            f"{PARAMS}: no such file to compare; `python -m tasks.presets use {name}` makes it"
+        )
+    ours, theirs = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in (PARAMS, preset))
     for key, here, there in differences(ours, theirs):
         print(f"{key}: {here!r} here, {there!r} in {name}")
 

@@ -15,10 +15,10 @@ import yaml
 from rich.console import Console
 
 from tasks import environment_checks as environment
-from tasks.doctor import Diagnosis, as_json, diagnose, refused, show, trial
+from tasks.doctor import Diagnosis, as_json, diagnose, main, refused, show, trial
 from tasks.environment_checks import Check
 from tasks.input_checks import SUBJECTS
-from tasks.params import Params, load_params
+from tasks.params import InputError, Params, load_params
 from tasks.throughput import read_measured
 
 ROOT = Path(__file__).parents[2]
@@ -196,6 +196,12 @@ def test_the_tables_show_state_value_remedy_and_costs(write: Write, root: Path) 
     assert sampling[1].strip() == "?"
     assert sampling[4].strip() == "not known: measure with `python -m tasks.doctor --measure`"
     assert states(found)["estimate"] == "warn"
+
+
+def test_only_gpus_with_figures_are_reckoned_with() -> None:
+    told = r"--gpu: nothing is known of 'B9000' to reckon with; there are: A100, 4090, 3090, V100,"
+    with pytest.raises(InputError, match=told):
+        main(gpu="B9000")
 
 
 def test_a_message_is_split_into_value_and_remedy() -> None:

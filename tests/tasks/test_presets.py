@@ -14,7 +14,7 @@ from tasks.english import normalise
 from tasks.input_checks import Inputs, config_problems
 from tasks.lexicon import look_up_all
 from tasks.params import InputError, Params, SourceShares, load_params
-from tasks.presets import differences, preset_names, use_preset
+from tasks.presets import diff, differences, preset_names, use_preset
 from tasks.prompt_checks import prompt_problems
 from tasks.prompt_sources import prepare
 from tasks.prompts import Tally, class_rows, expand
@@ -85,6 +85,19 @@ def test_replaces_what_is_committed(house: Path) -> None:
 def test_names_the_nearest_preset(house: Path) -> None:
     with pytest.raises(InputError, match="no preset 'storybok'; did you mean 'storybook'"):
         use_preset("storybok", root=house)
+
+
+def test_elsewhere_and_without_params_the_remedy_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for look in (preset_names, lambda root: use_preset("storybook", root=root)):
+        with pytest.raises(InputError, match="presets: holds no preset; run from the repository"):
+            look(tmp_path)
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets/storybook.yaml").write_text(STORYBOOK)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"^params.yaml: no such file .* use storybook` makes it"):
+        diff("storybook")
 
 
 def test_refuses_a_broken_preset(house: Path) -> None:
