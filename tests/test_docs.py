@@ -276,27 +276,50 @@ hf download x    # needs the network
     ]
 
 
+def check_key(span: str, known: Params) -> None:
+    """A ``section.key`` or ``section.key: value`` is one of the parameters; all else passes."""
+    key, colon, value = span.partition(": ")
+    section, *rest = key.split(".")
+    if section not in Params.model_fields or not re.fullmatch(r"[\w.]+", key):
+        return
+    if colon:
+        check_params(nested(key, yaml.safe_load(value)))
+    here: Any = known.model_dump()[section]
+    for part in rest:
+        assert isinstance(here, dict) and (part in here or not here), span
+        here = here.get(part)
+
+
+@pytest.fixture(scope="module")
+def storybook() -> Params:
+    return Params.model_validate(yaml.safe_load(read(ROOT / "presets/storybook.yaml")))
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_parameters_are_there(page: Path) -> None:
+def test_parameters_are_there(page: Path, storybook: Params) -> None:
     """``section.key`` and ``section.key: value`` in the text, and blocks of YAML."""
-    known = Params.model_validate(yaml.safe_load(read(ROOT / "presets/storybook.yaml")))
     for span, _ in spans(read(page)):
-        key, colon, value = span.partition(": ")
-        section, *rest = key.split(".")
-        if section not in Params.model_fields or not re.fullmatch(r"[\w.]+", key):
-            continue
-        if colon:
-            check_params(nested(key, yaml.safe_load(value)))
-        here: Any = known.model_dump()[section]
-        for part in rest:
-            assert not isinstance(here, dict) or not here or part in here, span
-            here = here.get(part) if isinstance(here, dict) else None
+        check_key(span, storybook)
     for kind, text in blocks(read(page)):
         if kind == "yaml" and "settings" in (told := yaml.safe_load(text)):
             for cell in cells(Grid.model_validate(told), ROOT):
                 Params.model_validate(cell.params)
         elif kind == "yaml":
             check_params(told)
+
+
+@pytest.mark.parametrize(
+    "span",
+    [
+        "train_segmenter.iteration",
+        "train_segmenter.iterations.first",
+        "train_segmenter.iterations: many",
+        "extract_masks.attn2mask.betta",
+    ],
+)
+def test_a_parameter_that_is_not_there_is_found(span: str, storybook: Params) -> None:
+    with pytest.raises(AssertionError):
+        check_key(span, storybook)
 
 
 def anchors(page: Path) -> set[str]:
