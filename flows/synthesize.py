@@ -126,6 +126,7 @@ def synthesize(
         upto: run the stages up to and with this one.
         start: run the stages from this one on.
         force: run them even where nothing changed.
+        fan_out: where shards are computed; None: in the stages themselves.
 
     Returns:
         The final state; a failed one carries the `StageFailed` or `InputError`.

@@ -82,6 +82,9 @@ class Trainer:
         job: what to train from.
         device: where to.
         root: the repository root.
+
+    Raises:
+        InputError: the base model is missing or cannot be used, or a text is too long for it.
     """
 
     def __init__(self, job: Job, device: str, root: Path) -> None:

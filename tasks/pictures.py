@@ -1,6 +1,6 @@
 """Pictures for looking at samples: overlays of label maps and heat maps, reliability, thumbnails.
 
-All take and give ``uint8`` arrays of one size; what is seen in the report is made here.
+Images are ``uint8``, label maps ``uint8`` or ``uint16``; what is seen in the report is made here.
 """
 
 import base64
@@ -70,8 +70,11 @@ def label_overlay(image: np.ndarray, label: np.ndarray, colours: list[RGB]) -> n
 
     Args:
         image: ``uint8 (H, W, 3)``.
-        label: ``uint8 (H, W)``, 255 ignore.
+        label: ``uint8 (H, W)``, 255 ignored, or ``uint16 (H, W)``, 65535 ignored.
         colours: by label value, see `label_colours`; the background is left uncovered.
+
+    Returns:
+        ``uint8 (H, W, 3)``.
     """
     ignore = ignore_value(label.dtype)
     table = np.full((ignore + 1, 3), GREY, np.float32)
@@ -116,7 +119,16 @@ def reliability_layer(reliability: np.ndarray) -> str:
 
 
 def difference(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Where a prediction is wrong, in red over the muted image; ignored pixels are never wrong."""
+    """Where a prediction is wrong, in red over the muted image; ignored pixels are never wrong.
+
+    Args:
+        image: ``uint8 (H, W, 3)``.
+        truth: ``uint8 (H, W)``, 255 ignored, or ``uint16 (H, W)``, 65535 ignored.
+        prediction: as ``truth``, with a label everywhere.
+
+    Returns:
+        ``uint8 (H, W, 3)``.
+    """
     wrong = ((truth != prediction) & (truth != ignore_value(truth.dtype)))[..., None]
     return _to_uint8(np.where(wrong, np.array([235, 60, 60]), muted(image)))
 

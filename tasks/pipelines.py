@@ -47,6 +47,9 @@ def load_pipeline(
         root: where a relative path of the model starts from.
         adapter: a file of LoRA weights to put on top.
         scale: the adapter's strength; at 0 it is left out.
+
+    Raises:
+        InputError: see `read_pipeline`.
     """
     pipeline = read_pipeline(section.model, getattr(torch, section.dtype), root)
     if section.scheduler != "model":
@@ -75,6 +78,9 @@ def read_pipeline(
         model: a folder in diffusers format, or an id.
         dtype: the number type, or one for each part and "default" for the others.
         root: where a relative path starts from.
+
+    Raises:
+        InputError: it is not there, or is no whole model that can be sampled from here.
     """
     found = read_model(find_model(model, root))
     with _quiet_libraries():

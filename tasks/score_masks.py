@@ -179,7 +179,8 @@ def run(params: Params, root: Path = Path()) -> None:
     The run stays in columns; a batch of it at a time becomes rows.
 
     Raises:
-        InputError: a manifest lacks a sample.
+        InputError: a manifest lacks a sample, the model of the similarity cannot be loaded, or see
+            `tasks.label_quality.cross_validate`.
     """
     section, values = params.score_masks, params.expand_prompts.label_values
     samples = parquet.read_table(root / "data/samples/index.parquet")
