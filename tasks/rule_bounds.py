@@ -91,20 +91,27 @@ def quantile_bounds(rule: Rule, scores: pa.Table) -> dict[str, float]:
     """
     sound = scores.filter(scores["finite"])
     lists = sound["classes"].combine_chunks()
+    # To make arrays of NumPy or scalars, pyarrow imports pandas, which takes longer than all this.
     if rule.of_class:
         inside = pc.list_flatten(lists)
         names, values = (pc.struct_field(inside, name) for name in ("name", rule.score))
     else:
-        names, values = pc.struct_field(pc.list_element(lists, 0), "name"), sound[rule.score]
-    coded = names.dictionary_encode()
-    codes = coded.indices.to_numpy()
-    numbers = values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        first = pc.list_flatten(pc.list_slice(lists, 0, 1))
+        names, values = pc.struct_field(first, "name"), sound[rule.score]
+    told = values.is_valid()
+    coded = _one_array(names.filter(told)).dictionary_encode()
+    codes = np.from_dlpack(coded.indices)
+    numbers = np.from_dlpack(_one_array(values.filter(told).cast(pa.float64())))
     known = ~np.isnan(numbers)
     return {
         name: _quantile(np.sort(numbers[mine]), rule.quantile or 0.0)
         for code, name in enumerate(coded.dictionary.to_pylist())
         if (mine := known & (codes == code)).any()
     }
+
+
+def _one_array(values: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
 
 
 def _quantile(ordered: np.ndarray, share: float) -> float:

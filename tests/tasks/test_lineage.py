@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from benchmarks.lineage_state import record
 from tasks.lineage import app
 from tasks.records import SCORES, read_rows, write_table
 
@@ -134,6 +136,11 @@ def test_a_mistake_is_one_message_and_status_1(here: Path) -> None:
 
 @pytest.mark.parametrize("command", ["explain", "diff"])
 def test_it_starts_without_torch_and_pandas(here: Path, command: str) -> None:
+    """Where rules ask for quantiles, too: of each class, and of the image."""
+    params = yaml.safe_load((here / "params.yaml").read_text())
+    params["filter_masks"] |= {key: {"quantile": 0.1} for key in ("min_area", "min_contrast")}
+    (here / "params.yaml").write_text(yaml.safe_dump(params))
+    record(here)
     arguments = {"explain": ("explain", first_samples(here)[0]), "diff": ("diff", "HEAD", "HEAD")}
     code = (
         "import sys\nfrom tasks.lineage import app\n"
