@@ -2,8 +2,9 @@
 
 Two committed states of a repository are made, as `dvc repro` would leave them but with next to no
 image behind the rows: in the second, some samples came, some went, some have another image, label
-or verdict. What `diff` counts is compared with what was put in. Each command is a fresh process, so
-that start and imports count.
+or verdict. One rule asks for a quantile, which `explain` finds over all scores. What `diff` counts
+and that bound are compared with what was put in. Each command is a fresh process, so that start and
+imports count.
 """
 
 import json
@@ -20,6 +21,7 @@ from typing import Annotated, Any
 import cyclopts
 import numpy as np
 import pyarrow as pa
+import yaml
 from cyclopts import Parameter
 from pyarrow import parquet
 
@@ -35,6 +37,8 @@ SHARD_SIZE = 500
 CLASSES = ("car", "boat", "tree", "house", "bird", "fish", "dog", "flower")
 NEW, GONE, OTHER_IMAGE, OTHER_LABEL, OTHER_VERDICT = 0.01, 0.02, 0.05, 0.03, 0.10
 """Shares of the samples that differ in the second state."""
+RULE, SCORE, QUANTILE = "min_margin", "margin", 0.05
+"""The rule of ``filter_masks`` whose bound is a quantile of a class's scores."""
 MOST_SECONDS, MOST_GB = 3.0, 1.0
 
 
@@ -52,9 +56,19 @@ def changed(kind: str, rows: np.ndarray, share: float) -> np.ndarray:
     return np.array([int(draw[:8], 16) for draw in draws]) < share * 2**32
 
 
+def margins(rows: np.ndarray) -> np.ndarray:
+    """The margin of each row number's class, 0..1 in steps that float32 holds exactly."""
+    mixed = rows.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    found: np.ndarray = (mixed >> np.uint64(40)) / 2**24
+    return found
+
+
 def build(root: Path, count: int) -> None:
-    """Commit both states, and write what differs between them to ``expected.json``."""
+    """Commit both states, and write what there is to find out of them to ``expected.json``."""
     start(root)
+    params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    params["filter_masks"][RULE] = {"quantile": QUANTILE}
+    (root / "params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     first, second = np.arange(count), np.arange(int(count * NEW), int(count * (1 + NEW)))
     second = second[~changed("gone", second, GONE) | (second >= count)]
     write_state(root, first, later=False)
@@ -70,8 +84,13 @@ def build(root: Path, count: int) -> None:
     }
     record(root)
     commit(root, "second")
-    wanted = ids("sample", rows=second[-1:])[0]
-    (root / "expected.json").write_text(json.dumps({"diff": expected, "sample": wanted}))
+    of_its_class = second[second % len(CLASSES) == second[-1] % len(CLASSES)]
+    found = {
+        "diff": expected,
+        "sample": ids("sample", rows=second[-1:])[0],
+        "bound": float(np.quantile(margins(of_its_class), QUANTILE)),
+    }
+    (root / "expected.json").write_text(json.dumps(found))
 
 
 def write_state(root: Path, rows: np.ndarray, later: bool) -> dict[str, np.ndarray]:
@@ -95,6 +114,7 @@ def write_state(root: Path, rows: np.ndarray, later: bool) -> dict[str, np.ndarr
             ("data/prompts.parquet", records.PROMPTS),
             ("data/samples/index.parquet", records.SAMPLES),
             ("data/masks/index.parquet", records.MASKS),
+            ("data/scores/index.parquet", records.SCORES),
             ("data/dataset/index.parquet", records.DATASET),
         )
     }
@@ -172,6 +192,8 @@ def main(
                 wrong += counts != expected["diff"]
             else:
                 wrong += answer["sample_id"] != expected["sample"]
+                bounds = [rule["bound"] for rule in answer["rules"] if rule["rule"] == RULE]
+                wrong += not np.allclose(bounds, [expected["bound"]], rtol=0, atol=1e-9)
             seconds, cpu, peaks = ([one[at] for one in measured] for at in range(3))
             rows.append(
                 {
@@ -196,7 +218,7 @@ def main(
 
 
 def _tables(rows: np.ndarray, differ: dict[str, np.ndarray]) -> tuple[pa.Table, ...]:
-    """Prompts, samples, masks and dataset of some rows."""
+    """Prompts, samples, masks, scores and dataset of some rows."""
     prompt_ids, sample_ids = ids("prompt", rows=rows), ids("sample", rows=rows)
     seeds = [int(value, 16) >> 1 for value in prompt_ids]
     names = [CLASSES[row % len(CLASSES)] for row in rows.tolist()]
@@ -209,7 +231,10 @@ def _tables(rows: np.ndarray, differ: dict[str, np.ndarray]) -> tuple[pa.Table, 
         kind: (rows + 1_000_000_000 * differ[kind]).astype(np.uint32)
         for kind in ("images", "labels")
     }
-    scores = [[{"name": name, "area": 0.2, "peak": 0.5, "margin": 0.4}] for name in names]
+    scores = [
+        [{"name": name, "area": 0.2, "peak": 0.5, SCORE: margin}]
+        for name, margin in zip(names, margins(rows).tolist(), strict=True)
+    ]
     kept = (rows % 10 != 0) ^ differ["verdicts"]
     words = [
         [
@@ -255,6 +280,13 @@ def _tables(rows: np.ndarray, differ: dict[str, np.ndarray]) -> tuple[pa.Table, 
         "reliability_crc32": crc["labels"],
         "classes": scores,
     }
+    scored = {
+        "sample_id": sample_ids,
+        "finite": [True] * len(rows),
+        "dark": [0.1] * len(rows),
+        "contrast": [40.0] * len(rows),
+        "classes": scores,
+    }
     addresses = {
         folder: [
             Member(f"data/{folder}/shards/{name}", offset, 100).uri
@@ -275,8 +307,8 @@ def _tables(rows: np.ndarray, differ: dict[str, np.ndarray]) -> tuple[pa.Table, 
         "label": addresses["masks"],
         "reliability": addresses["masks"],
     }
-    schemas = (records.PROMPTS, records.SAMPLES, records.MASKS, records.DATASET)
-    columns = (prompts, samples, masks, dataset)
+    schemas = (records.PROMPTS, records.SAMPLES, records.MASKS, records.SCORES, records.DATASET)
+    columns = (prompts, samples, masks, scored, dataset)
     return tuple(_table(one, schema) for one, schema in zip(columns, schemas, strict=True))
 
 
