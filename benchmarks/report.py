@@ -104,8 +104,12 @@ def write_tables(folder: Path, count: int, drawn: list[dict[str, str]]) -> None:
         dataset.append({**ids, **scored, **verdict, **drawn[row % len(drawn)]})
     _write(folder / "data/prompts.parquet", prompts, records.PROMPTS)
     _write(folder / "data/dataset/index.parquet", dataset, records.DATASET)
-    samples = [{"sample_id": row["sample_id"], "seed": 0} for row in dataset]
+    parts = ("image", "attention", "label", "reliability")
+    sums: dict[str, Any] = {f"{part}_crc32": 2**32 - 1 for part in parts}
+    sums["shard_digest"] = "0" * 64
+    samples = [{"sample_id": row["sample_id"], "seed": 0, **sums} for row in dataset]
     _write(folder / "data/samples/index.parquet", samples, records.SAMPLES)
+    _write(folder / "data/masks/index.parquet", samples, records.MASKS)
 
 
 def write_rest(folder: Path, count: int) -> None:

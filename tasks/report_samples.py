@@ -5,7 +5,7 @@ and listed; ``data/lineage-0000.js`` what one sample's page says besides, and is
 tables stay in Arrow; rows become Python objects a part at a time. Imports no torch.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,15 @@ SPLITS = ("", "train", "val")
 
 _LISTED = {"sample_id", "text", "classes", "kept", "reason", "rule", "split"}
 """Columns that the parts of the table hold; the other ones tell the lineage."""
+_SUMS = "sums"
+"""Of a row: part, such as image, -> the CRC-32 of its bytes and the SHA-256 of its shard."""
 _MEMBERS = {"image", "attention", "label", "reliability", "uncertainty"}
 """Columns of the dataset that are shard addresses, where there is one."""
 _PLACES = {"shard", "shard_digest"} | {
     f"{part}_{what}" for part in _MEMBERS for what in ("offset", "size", "crc32")
 }
-"""Columns of the samples' table that say the same, or are for machines."""
+"""Columns of the samples' table that say the same, or go with the addresses."""
+_SUM_COLUMNS = {"shard_digest"} | {f"{part}_crc32" for part in _MEMBERS}
 _NO_SCORES = {"value", "bound", "hash"}
 """Numbers that order nothing: a verdict's are scores of different kinds."""
 _IN_THE_REASON = {"value", "bound", "finite"}
@@ -48,10 +51,13 @@ class Samples:
         dataset: ``data/dataset/index.parquet``, which the others follow.
         others: the prompts, the samples and, where there are any, the scores, each with the rows
             of it that belong to the dataset's: ``(table, indices)``.
+        sums: the same of the samples and, where there are any, the masks: the CRC-32 of each file
+            and the SHA-256 of its shard.
     """
 
     dataset: pa.Table
     others: tuple[tuple[pa.Table, pa.Array], ...]
+    sums: tuple[tuple[pa.Table, pa.Array], ...] = ()
 
     def __len__(self) -> int:
         return int(self.dataset.num_rows)
@@ -117,6 +123,16 @@ class Samples:
                     for one in row["classes"]
                 ]
                 row |= {name: value for name, value in other.items() if name not in row}
+        for row in rows:
+            row[_SUMS] = {}
+        for table, indices in self.sums:
+            found = table.take(indices.slice(start, count)).to_pylist()
+            for row, other in zip(rows, found, strict=True):
+                row[_SUMS] |= {
+                    part: (other[f"{part}_crc32"], other.get("shard_digest"))
+                    for part in _MEMBERS
+                    if f"{part}_crc32" in other
+                }
         return rows
 
     def parts(self) -> Iterator[tuple[int, list[Row]]]:
@@ -132,24 +148,39 @@ def read_samples(root: Path = Path()) -> Samples:
         InputError: a sample is missing in one of them.
     """
     dataset = parquet.read_table(root / "data/dataset/index.parquet")
-    sources = [("data/prompts.parquet", "prompt_id"), ("data/samples/index.parquet", "sample_id")]
-    scores = "data/scores/index.parquet"
-    if (root / scores).is_file():
-        sources.append((scores, "sample_id"))
-    others = []
-    for path, key in sources:
-        columns = [name for name in parquet.read_schema(root / path).names if name not in _PLACES]
-        table = parquet.read_table(root / path, columns=columns)
-        keys = dataset.column(key)
-        indices = pc.index_in(keys, value_set=table.column(key)).combine_chunks()
-        if indices.null_count:
-            lost = keys.filter(pc.is_null(indices))[0].as_py()
-            raise InputError(
-                f"data/dataset/index.parquet: {key} {lost} is not in {path}; the two come from "
-                "different runs, run `dvc repro`"
-            )
-        others.append((table, indices))
-    return Samples(dataset, tuple(others))
+    prompts, samples, scores, masks = (
+        f"data/{name}.parquet"
+        for name in ("prompts", "samples/index", "scores/index", "masks/index")
+    )
+    sources = [(prompts, "prompt_id"), (samples, "sample_id"), (scores, "sample_id")]
+    others = [
+        _beside(dataset, root, path, key, lambda name: name not in _PLACES)
+        for path, key in sources
+        if path != scores or (root / path).is_file()
+    ]
+    sums = [
+        _beside(dataset, root, path, "sample_id", lambda name: name in {"sample_id", *_SUM_COLUMNS})
+        for path in (samples, masks)
+        if path != masks or (root / path).is_file()
+    ]
+    return Samples(dataset, tuple(others), tuple(sums))
+
+
+def _beside(
+    dataset: pa.Table, root: Path, path: str, key: str, wanted: Callable[[str], bool]
+) -> tuple[pa.Table, pa.Array]:
+    """The wanted columns of another table, and the rows of it that are the dataset's."""
+    columns = [name for name in parquet.read_schema(root / path).names if wanted(name)]
+    table = parquet.read_table(root / path, columns=columns, read_dictionary=["shard_digest"])
+    keys = dataset.column(key)
+    indices = pc.index_in(keys, value_set=table.column(key)).combine_chunks()
+    if indices.null_count:
+        lost = keys.filter(pc.is_null(indices))[0].as_py()
+        raise InputError(
+            f"data/dataset/index.parquet: {key} {lost} is not in {path}; the two come from "
+            "different runs, run `dvc repro`"
+        )
+    return table, indices
 
 
 def write_parts(
@@ -215,23 +246,41 @@ def _table(
 
 
 def _lineage(rows: list[Row], told: set[str]) -> Row:
-    """The columns that are not listed or ``told``; shard addresses as shard, offset and size."""
+    """The columns that are not listed or ``told``.
+
+    A shard address is the shard's number, offset, size and CRC-32; shards have paths and digests.
+    """
     shards: dict[str, int] = {}
+    digests: dict[str, str | None] = {}
     columns, addresses = {}, {}
     for name in rows[0]:
-        if name in _LISTED or name in told:
+        if name in _LISTED or name in told or name == _SUMS:
             continue
-        values = [row[name] for row in rows]
         if name in _MEMBERS:
-            members = [parse_uri(value) if value else None for value in values]
-            addresses[name] = [
-                member and [shards.setdefault(member.path, len(shards)), member.offset, member.size]
-                for member in members
-            ]
+            addresses[name] = [_address(row, name, shards, digests) for row in rows]
         else:
-            columns[name] = [_plain(value) for value in values]
+            columns[name] = [_plain(row[name]) for row in rows]
     words = [[[one["synset"], one["depth"]] for one in row["classes"]] for row in rows]
-    return {"columns": columns, "shards": list(shards), "addresses": addresses, "words": words}
+    return {
+        "columns": columns,
+        "shards": list(shards),
+        "digests": [digests[shard] for shard in shards],
+        "addresses": addresses,
+        "words": words,
+    }
+
+
+def _address(
+    row: Row, part: str, shards: dict[str, int], digests: dict[str, str | None]
+) -> list[int | None] | None:
+    """Where a part lies; its shard joins ``shards`` and ``digests``, which go in one order."""
+    if not row[part]:
+        return None
+    member = parse_uri(row[part])
+    crc32, digest = row[_SUMS].get(part, (None, None))
+    number = shards.setdefault(member.path, len(shards))
+    digests[member.path] = digests.get(member.path) or digest
+    return [number, member.offset, member.size, crc32]
 
 
 def _plain(value: Any) -> Any:

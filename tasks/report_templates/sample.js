@@ -145,19 +145,25 @@ maskloom.sample = (() => {
 
   const digest = (value) => (/^[0-9a-f]{64}$/.test(value) ? element("code", { className: "digest" }, value) : value);
 
+  const crc32 = (one) => (one.crc32 === null ? []
+    : [", CRC-32 ", element("code", {}, one.crc32.toString(16).padStart(8, "0"))]);
+
   const lineage = (row, found) => {
     const columns = found.columns.filter(([, value]) => value !== null && value !== "");
     const facts = columns.map(([name, value]) => [
       NAMES[name] ?? scoreLabel(name),
       name === "source" ? SOURCES[value] ?? value : String(value)]);
-    const addresses = found.addresses.filter(([, one]) => one).map(([name, one]) => [
-      `Its ${name}`, [element("code", {}, one.shard), ` from byte ${one.offset.toLocaleString("en")}, ${one.size.toLocaleString("en")} bytes`]]);
+    const lying = found.addresses.filter(([, one]) => one);
+    const addresses = lying.map(([name, one]) => [
+      `Its ${name}`, [element("code", {}, one.shard), ` from byte ${one.offset.toLocaleString("en")}, ${one.size.toLocaleString("en")} bytes`, ...crc32(one)]]);
+    const digests = new Map(lying.filter(([, one]) => one.digest).map(([, one]) => [one.shard, one.digest]));
+    const shards = [...digests].map(([shard, value]) => ["SHA-256 of", [element("code", {}, shard), " ", digest(value)]]);
     return [
       element("section", { className: "panel" }, element("h3", {}, "Where it comes from"),
         wordTable(row, found.words), listing([...facts, ...about.origin.map(([name, value]) => [name, digest(value)])]),
         element("details", {}, element("summary", {}, "Parameters"), element("pre", {}, about.parameters))),
-      element("section", { className: "panel" }, element("h3", {}, "Where it lies"), listing(addresses),
-        element("p", { className: "quiet small" }, "Digests, the commit and the run of the flow that made it:"),
+      element("section", { className: "panel" }, element("h3", {}, "Where it lies"), listing([...addresses, ...shards]),
+        element("p", { className: "quiet small" }, "Each file's SHA-256, whether it is whole, the commit and the run of the flow that made it:"),
         element("p", { className: "command" }, copyable(`python -m tasks.lineage explain ${rows.ids[row]}`))),
     ];
   };

@@ -113,7 +113,8 @@ const maskloom = (() => {
       words: part.words[at],
       columns: pick(part.columns, (value) => value),
       addresses: pick(part.addresses, (found) =>
-        found && { shard: part.shards[found[0]], offset: found[1], size: found[2] }),
+        found && { shard: part.shards[found[0]], digest: part.digests[found[0]], offset: found[1],
+          size: found[2], crc32: found[3] }),
     };
   };
 

@@ -1,7 +1,9 @@
 """The joined table and its parts."""
 
 import base64
+import hashlib
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -94,10 +96,26 @@ def test_parts_hold_columns_that_the_page_unpacks(
     assert lineage["columns"]["duplicate_of"] == ["sample-0"]
     assert lineage["shards"] == ["data/samples/shards/2.tar"]
     assert lineage["addresses"]["image"][0][:2] == [0, 512]
+    shard = (finished_run / "data/samples/shards/2.tar").read_bytes()
+    assert lineage["digests"] == [hashlib.sha256(shard).hexdigest()]
+    for part in ("image", "attention", "label", "reliability"):
+        ((_, offset, size, crc32),) = lineage["addresses"][part]
+        assert zlib.crc32(shard[offset : offset + size]) == crc32
     assert lineage["words"] == [[["", 0]]]
     assert not {"text", "classes", "image"} & set(lineage["columns"])
     # The verdict and the table of scores tell these.
     assert not {"value", "bound", "finite", "dark", "contrast"} & set(lineage["columns"])
+
+
+def test_sums_that_nobody_kept_are_left_out(finished_run: Path, tmp_path: Path) -> None:
+    (finished_run / "data/masks/index.parquet").unlink()
+    path = finished_run / "data/samples/index.parquet"
+    parquet.write_table(parquet.read_table(path).drop(["shard_digest", "image_crc32"]), path)
+    write_parts(read_samples(finished_run), ["car", "boat"], {}, tmp_path / "out")
+    lineage = read_part(tmp_path / "out/lineage-0000.js")
+    assert lineage["digests"] == [None] * 3
+    last = {part: found[0][3] for part, found in lineage["addresses"].items() if found[0]}
+    assert {part for part, crc32 in last.items() if crc32 is not None} == {"attention"}
 
 
 def test_places_in_a_text_are_those_of_javascript() -> None:

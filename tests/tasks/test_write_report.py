@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import zlib
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +16,7 @@ from benchmarks.browser import Browser, find_chromium
 from tasks import records
 from tasks.label_maps import encode_image
 from tasks.params import Params
+from tasks.shards import parse_uri
 from tasks.write_report import run
 
 Row = dict[str, Any]
@@ -519,10 +521,18 @@ def test_a_permalink_opens_a_sample_with_its_lineage(gallery: Browser, finished_
         "1 of 1",
     ):
         assert expected in text
+    shard = (finished_run / "data/samples/shards/1.tar").read_bytes()
+    assert f"data/samples/shards/1.tar {hashlib.sha256(shard).hexdigest()}" in text
+    row = records.read_rows(finished_run / "data/dataset/index.parquet")[1]
+    for part in ("image", "attention", "label", "reliability"):
+        data = parse_uri(row[part]).below(finished_run).read()
+        assert f"{len(data):,} bytes, CRC-32 {zlib.crc32(data):08x}" in text
     marks = "[...document.querySelectorAll('#sample mark')].map((one) => one.textContent)"
     assert gallery.evaluate(marks) == ["car", "boat"]
     assert gallery.evaluate("document.querySelectorAll('.choices button').length") == 5
     assert not gallery.evaluate("Boolean(document.querySelector('#sample script'))")
+    gallery.resize(390, 800)
+    assert gallery.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_a_rejected_sample_says_why(gallery: Browser) -> None:

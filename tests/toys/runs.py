@@ -1,5 +1,6 @@
 """What a finished run leaves."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -169,7 +170,7 @@ def finished_run(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     texts = ["a car", SCRIPT_PROMPT, "a boat"]
     areas = [{"car": 0.3}, {"car": 0.2, "boat": 0.4}, {"boat": 0.02}]
-    prompts, dataset = [], []
+    prompts, dataset, samples, masks = [], [], [], []
     for number, (text, classes) in enumerate(zip(texts, areas, strict=True)):
         hyponym = "boat" if len(classes) == 2 else None
         prompts.append(
@@ -205,8 +206,16 @@ def finished_run(tmp_path: Path) -> Path:
             ("x.label.png", encode_label(label)),
             ("x.reliability.png", encode_grey(label * 100)),
         ]
-        members = write_shard(tmp_path / f"data/samples/shards/{number}.tar", files)
+        path = tmp_path / f"data/samples/shards/{number}.tar"
+        members = write_shard(path, files)
         uris = [member.uri.replace(f"shard://{tmp_path}/", "shard://", 1) for member in members]
+        parts = ("image", "attention", "label", "reliability")
+        sums = {
+            f"{part}_crc32": member.crc32 for part, member in zip(parts, members, strict=True)
+        } | {"shard_digest": hashlib.sha256(path.read_bytes()).hexdigest()}
+        ids = {"sample_id": f"sample-{number}", "prompt_id": f"p{number}"}
+        samples.append({**ids, "seed": 2**62 + number, "batch_size": 4, **sums})
+        masks.append({**ids, **sums})
         kept = number < 2
         scores = [
             {"name": name, "area": area, "peak": 0.3, "margin": 0.4}
@@ -214,8 +223,7 @@ def finished_run(tmp_path: Path) -> Path:
         ]
         dataset.append(
             {
-                "sample_id": f"sample-{number}",
-                "prompt_id": f"p{number}",
+                **ids,
                 "text": text,
                 "classes": scores,
                 "kept": kept,
@@ -224,22 +232,13 @@ def finished_run(tmp_path: Path) -> Path:
                 "bound": None if kept else 0.04,
                 "reason": "" if kept else "boat: area 0.020 below min_area 0.04",
                 "split": ("train", "val", "")[number],
-                **dict(zip(("image", "attention", "label", "reliability"), uris, strict=True)),
+                **dict(zip(parts, uris, strict=True)),
             }
         )
     write_table(tmp_path / "data/prompts.parquet", prompts, PROMPTS)
     write_table(tmp_path / "data/dataset/index.parquet", dataset, DATASET)
-    samples = [
-        {
-            "sample_id": row["sample_id"],
-            "prompt_id": row["prompt_id"],
-            "seed": 2**62 + number,
-            "batch_size": 4,
-            "image_crc32": number,
-        }
-        for number, row in enumerate(dataset)
-    ]
     write_table(tmp_path / "data/samples/index.parquet", samples, SAMPLES)
+    write_table(tmp_path / "data/masks/index.parquet", masks, MASKS)
     write_json(tmp_path / "data/inputs/model.json", {"digest": "0123456789abcdef" * 4})
     write_json(tmp_path / "models/lora/adapter.json", {"source": "none", "digest": None})
     curve = {"curve": [[10, 2.0], [20, 1.0]], "val": [[20, 0.5]]}
