@@ -193,7 +193,8 @@ def sample_id(
         model,
         adapter,
         [section.height, section.width, section.num_inference_steps, section.guidance_scale],
-        section.scheduler,
+        # The model's own is not said: ids are older than the choice of another.
+        *([] if section.scheduler == "model" else [section.scheduler]),
         section.capture.model_dump(),
         section.dtype,
         device,

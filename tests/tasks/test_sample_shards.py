@@ -64,9 +64,11 @@ def test_identity_holds_what_made_the_sample(rows: list[dict]) -> None:
 def test_identities_stay_what_they_are() -> None:
     """Those of samples made without an adapter, since there were adapters at all."""
     capture = {"steps": ["middle"], "resolutions": None, "self_attention": None}
-    section = params(model="m", num_inference_steps=20, capture=capture)
+    section = params(model="m", scheduler="model", num_inference_steps=20, capture=capture)
     row = toy_row("a dog", "dog")
     assert sample_id(row, section, "m", None, "cpu") == "b054e25fc82ec6ac"
+    other = section.model_copy(update={"scheduler": "unipc"})
+    assert sample_id(row, other, "m", None, "cpu") == "976d28f5e8469797"
 
 
 def test_a_plan_is_made_as_it_is_asked_for(
