@@ -107,7 +107,7 @@ def _fill_disk(store: Path) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
         flush(handle)
 
-    durable.os.fsync = fsync  # type: ignore[attr-defined]
+    durable.os.fsync = fsync  # type: ignore[attr-defined]  # the module that it imports
 
 
 def images(root: Path) -> int:

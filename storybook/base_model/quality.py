@@ -23,13 +23,14 @@ from storybook.base_model.critic import Critic, labelled_images, mean_iou, predi
 from storybook.page import article
 from storybook.vocabulary import PAGE_CLASSES, page_class_of
 from tasks.attention import trace_cross_attention
-from tasks.params import Scheduler
+from tasks.params import Scheduler, load_params
 from tasks.phrases import phrase_columns
-from tasks.pipelines import SCHEDULERS
+from tasks.pipelines import load_pipeline
 
 log = logging.getLogger(__name__)
 
 PLACES = ("", " on grass", " on sand", " on snow", " on water", " on paper", " on a road")
+PRESET = Path(__file__).parents[2] / "presets/storybook.yaml"
 CRITIC_SEEDS = (900, 901)
 """Seeds of the critic's training and test pages; neither is the corpus's."""
 
@@ -126,11 +127,9 @@ def main(
     pixels, labels = labelled_images(300, CRITIC_SEEDS[1])
     judge_miou = mean_iou(predict(judge, pixels), labels, len(PAGE_CLASSES) + 1)
 
-    pipeline = StableDiffusionPipeline.from_pretrained(
-        model, dtype=torch.bfloat16, safety_checker=None
-    )
-    if scheduler != "model":
-        pipeline.scheduler = SCHEDULERS[scheduler].from_config(pipeline.scheduler.config)
+    chosen = {"model": str(model), "scheduler": scheduler, "dtype": "bfloat16"}
+    section = load_params(PRESET).sample_images.model_copy(update=chosen)
+    pipeline = load_pipeline(section, "cpu")
     pipeline.set_progress_bar_config(desc="sampling", leave=False)
     pairs = prompts(count)
     images, maps = sample(pipeline, pairs, steps=steps, guidance=guidance, seed=seed)
