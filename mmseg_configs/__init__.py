@@ -8,4 +8,4 @@ from contextlib import redirect_stdout
 with redirect_stdout(io.StringIO()), warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import mmseg.datasets
-    import mmseg.models  # noqa: F401
+    import mmseg.models  # noqa: F401  # each import registers what the configs name

@@ -35,6 +35,7 @@ _PLACES = {"shard", "shard_digest"} | {
 }
 """Columns of the samples' table that say the same, or go with the addresses."""
 _SUM_COLUMNS = {"shard_digest"} | {f"{part}_crc32" for part in _MEMBERS}
+_UNSAID = _PLACES - _SUM_COLUMNS
 _NO_SCORES = {"value", "bound", "hash"}
 """Numbers that order nothing: a verdict's are scores of different kinds."""
 _IN_THE_REASON = {"value", "bound", "finite"}
@@ -152,18 +153,25 @@ def read_samples(root: Path = Path()) -> Samples:
         f"data/{name}.parquet"
         for name in ("prompts", "samples/index", "scores/index", "masks/index")
     )
-    sources = [(prompts, "prompt_id"), (samples, "sample_id"), (scores, "sample_id")]
-    others = [
-        _beside(dataset, root, path, key, lambda name: name not in _PLACES)
-        for path, key in sources
-        if path != scores or (root / path).is_file()
+    facts = [
+        _beside(dataset, root, prompts, "prompt_id", lambda name: name not in _PLACES),
+        _beside(dataset, root, samples, "sample_id", lambda name: name not in _UNSAID),
     ]
-    sums = [
-        _beside(dataset, root, path, "sample_id", lambda name: name in {"sample_id", *_SUM_COLUMNS})
-        for path in (samples, masks)
-        if path != masks or (root / path).is_file()
-    ]
-    return Samples(dataset, tuple(others), tuple(sums))
+    sums = [facts[1]]
+    if (root / scores).is_file():
+        facts.append(_beside(dataset, root, scores, "sample_id", lambda name: name not in _PLACES))
+    if (root / masks).is_file():
+        summed = {"sample_id", *_SUM_COLUMNS}
+        sums.append(_beside(dataset, root, masks, "sample_id", lambda name: name in summed))
+    return Samples(
+        dataset,
+        tuple((table.drop_columns(_named(table, _SUM_COLUMNS)), rows) for table, rows in facts),
+        tuple((table.select(_named(table, _SUM_COLUMNS)), rows) for table, rows in sums),
+    )
+
+
+def _named(table: pa.Table, names: set[str]) -> list[str]:
+    return [name for name in table.column_names if name in names]
 
 
 def _beside(

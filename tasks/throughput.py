@@ -110,6 +110,12 @@ def benchmark(name: str, where: dict[str, str], column: str) -> Figure | None:
         where: column -> what its text begins with, of a row; of a bar ``{"name": ...}``.
         column: the one to read; ``value`` of a bar.
     """
+    found = _row(name, where)
+    return found and Figure(float(found[0][column]), found[1])
+
+
+def _row(name: str, where: dict[str, str]) -> tuple[dict[str, Any], str] | None:
+    """A row of a benchmark's results, and how it came about."""
     try:
         found = read_json(RESULTS / f"{name}.json")
     except (OSError, ValueError):
@@ -117,8 +123,7 @@ def benchmark(name: str, where: dict[str, str], column: str) -> Figure | None:
     for row in [*found["rows"], *found["bars"]]:
         if all(str(row.get(key, "")).startswith(text) for key, text in where.items()):
             ran = found["ran"]
-            basis = f"measured: {ran['command']}, {ran['date']}, {ran['machine']}"
-            return Figure(float(row[column]), basis)
+            return row, f"measured: {ran['command']}, {ran['date']}, {ran['machine']}"
     return None
 
 
@@ -160,12 +165,13 @@ def sampling_seconds(
         shape = "storybook" if is_storybook(section) else "SD1.5's shape, 256x256"
         if not is_storybook(section) and not is_sd1(section, model):
             return None
-        told = benchmark("sampling", {"model": shape, "method": "one_step"}, "images/s")
-        if told is None:
+        found = _row("sampling", {"model": shape, "method": "one_step"})
+        if found is None:
             return None
-        side, ran = (64, 20) if is_storybook(section) else (256, 3)
-        work = halves * (pixels / side**2) * (steps / ran)
-        return Figure(work / told.value, told.basis)
+        row, basis = found
+        width, height, ran = map(int, re.findall(r"(\d+)x(\d+).* steps (\d+)", row["model"])[0])
+        work = halves * pixels / (width * height) * steps / ran
+        return Figure(work / float(row["images/s"]), basis)
     gpu = known_gpu(device)
     if gpu is None or not is_sd1(section, model):
         return None

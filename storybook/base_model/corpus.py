@@ -1,6 +1,7 @@
 """What the base model learns from: page images and their captions, no label."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -11,10 +12,16 @@ from storybook import page
 ENCODING_BATCH = 256
 
 
-def page_scenes(count: int, seed: int) -> Iterator[page.Scene]:
-    """``count`` scenes, each from a generator of its own, so that any range can be made alone."""
-    for index in range(count):
-        yield page.sample_scene(np.random.default_rng((seed, index)))
+def page_scenes(
+    count: int, seed: int, more: Mapping[str, int] | None = None
+) -> Iterator[page.Scene]:
+    """``count`` scenes, then so many ``more`` whose first thing is of a kind.
+
+    Each is from a generator of its own, so that any range can be made alone.
+    """
+    kinds = chain.from_iterable([kind] * extra for kind, extra in (more or {}).items())
+    for index, kind in enumerate(chain([None] * count, kinds)):
+        yield page.sample_scene(np.random.default_rng((seed, index)), kind)
 
 
 def page_images(count: int, seed: int) -> np.ndarray:
@@ -28,20 +35,20 @@ def to_tensor(images: np.ndarray) -> torch.Tensor:
 
 
 @torch.no_grad()
-def encode_pages(model: AutoencoderTiny, count: int, seed: int) -> tuple[torch.Tensor, list[str]]:
-    """Latents, scaled to unit variance, and captions of ``count`` pages.
+def encode_pages(
+    model: AutoencoderTiny, count: int, seed: int, more: Mapping[str, int] | None = None
+) -> tuple[torch.Tensor, list[str]]:
+    """Latents, scaled to unit variance, and captions of the pages of `page_scenes`.
 
     Returns:
-        ``float16 (count, 4, 16, 16)`` and ``count`` captions.
+        ``float16 (N, 4, 16, 16)`` and N captions.
     """
     latents, captions = [], []
-    batch: list[np.ndarray] = []
-    for index, scene in enumerate(page_scenes(count, seed)):
-        captions.append(page.caption(scene))
-        batch.append(page.render(scene)[0])
-        if len(batch) == ENCODING_BATCH or index == count - 1:
-            with torch.autocast("cpu", torch.bfloat16):
-                encoded = model.encode(to_tensor(np.stack(batch))).latents
-            latents.append((encoded.float() * model.config.scaling_factor).half())
-            batch = []
+    scenes = page_scenes(count, seed, more)
+    while batch := list(islice(scenes, ENCODING_BATCH)):
+        captions += [page.caption(scene) for scene in batch]
+        images = np.stack([page.render(scene)[0] for scene in batch])
+        with torch.autocast("cpu", torch.bfloat16):
+            encoded = model.encode(to_tensor(images)).latents
+        latents.append((encoded.float() * model.config.scaling_factor).half())
     return torch.cat(latents), captions

@@ -17,7 +17,7 @@ import yaml
 from cyclopts import Parameter
 from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.training_utils import EMAModel
-from transformers import CLIPTextModel
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from storybook.base_model.autoencoder import train_autoencoder
 from storybook.base_model.corpus import encode_pages
@@ -41,8 +41,6 @@ def assemble(
     folder: Path,
 ) -> None:
     """Save the parts as one `StableDiffusionPipeline` folder, half precision, safetensors."""
-    from transformers import CLIPTokenizer
-
     vae.register_to_config(_name_or_path="")  # where it was loaded from is nobody's business
     pipeline = StableDiffusionPipeline(
         vae=vae,
@@ -62,27 +60,39 @@ def main(
     params: Annotated[Path, Parameter(help="training parameters")] = HERE / "params.yaml",
     work: Annotated[Path, Parameter(help="checkpoints, kept between runs")] = HERE / "work",
     out: Annotated[Path, Parameter(help="the model folder to write")] = HERE / "out",
+    start: Annotated[Path | None, Parameter(help="a model folder to go on from")] = None,
     snapshot: Annotated[bool, Parameter(help="only export the last checkpoint to OUT")] = False,
 ) -> None:
-    """Train the tokenizer, the autoencoder and the UNet, then write the model folder."""
+    """Train the tokenizer, the autoencoder and the UNet, then write the model folder.
+
+    From START all three are taken; only the UNet and the word vectors are trained further.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     settings = yaml.safe_load(params.read_text())
     torch.set_num_threads(settings["threads"])
     work.mkdir(parents=True, exist_ok=True)
     started = time.strftime("%Y-%m-%d")
+    earlier = json.loads((start / "training.json").read_text()) if start else None
 
-    if not (work / "vae").exists():
-        vae, record = train_autoencoder(**settings["autoencoder"])
-        (work / "autoencoder.json").write_text(json.dumps(record, indent=2))
-        vae.save_pretrained(work / "vae")
-    vae = AutoencoderTiny.from_pretrained(work / "vae").eval()
+    if start:
+        vae = AutoencoderTiny.from_pretrained(start / "vae", torch_dtype=torch.float32).eval()
+    else:
+        if not (work / "vae").exists():
+            vae, record = train_autoencoder(**settings["autoencoder"])
+            (work / "autoencoder.json").write_text(json.dumps(record, indent=2))
+            vae.save_pretrained(work / "vae")
+        vae = AutoencoderTiny.from_pretrained(work / "vae").eval()
 
     corpus = work / "corpus.pt"
     if not corpus.exists():
         latents, captions = encode_pages(vae, **settings["corpus"])
         torch.save({"latents": latents, "captions": captions}, corpus)
     stored = torch.load(corpus, weights_only=True)
-    tokenizer = train_tokenizer(stored["captions"], work / "tokenizer")
+    if start:
+        tokenizer = CLIPTokenizer.from_pretrained(start / "tokenizer")
+        tokenizer.save_pretrained(work / "tokenizer")
+    else:
+        tokenizer = train_tokenizer(stored["captions"], work / "tokenizer")
 
     def tokenize(texts: list[str]) -> torch.Tensor:
         return tokenizer(texts, padding="max_length", return_tensors="pt").input_ids
@@ -90,6 +100,11 @@ def main(
     torch.manual_seed(settings["unet"]["seed"])
     text_encoder = build_text_encoder(tokenizer)
     unet = build_unet(tuple(settings["unet"].pop("block_out_channels")))
+    if start:
+        unet.load_state_dict(UNet2DConditionModel.from_pretrained(start / "unet").state_dict())
+        text_encoder.load_state_dict(
+            CLIPTextModel.from_pretrained(start / "text_encoder").state_dict()
+        )
     if snapshot:
         state = torch.load(work / "unet.pt", weights_only=True)
         parameters = [*unet.parameters(), *text_encoder.parameters()]
@@ -121,10 +136,13 @@ def main(
                     "text_encoder": text_encoder.num_parameters(),
                     "autoencoder": vae.num_parameters(),
                 },
-                "autoencoder": json.loads((work / "autoencoder.json").read_text()),
+                "autoencoder": earlier["autoencoder"]
+                if earlier
+                else json.loads((work / "autoencoder.json").read_text()),
                 "unet": record,
+                "earlier": earlier,
             },
-            indent=2,
+            indent=1,
         )
     )
     log.info("wrote %s", out)

@@ -1,5 +1,6 @@
 """What the sections share: their base, and the kinds of value that several of them have."""
 
+from collections import Counter
 from typing import Annotated, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,7 +19,6 @@ class Section(BaseModel):
 
 def each_once(items: tuple[T, ...]) -> tuple[T, ...]:
     """The items, if none stands twice."""
-    for item in items:
-        if items.count(item) > 1:
-            raise ValueError(f"each entry stands once; twice: {item}")
+    if twice := [str(item) for item, count in Counter(items).items() if count > 1]:
+        raise ValueError(f"each entry stands once; twice: {', '.join(twice)}")
     return items

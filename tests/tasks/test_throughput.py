@@ -54,7 +54,8 @@ def test_what_nobody_has_measured_is_not_known(tmp_path: Path) -> None:
 def test_a_benchmark_speaks_for_its_own_size(
     make_params: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = {"model": "storybook, 64x64, batch 16", "method": "one_step", "images/s": 5.0}
+    sampled = "storybook, 32x64, batch 16, steps 40, bfloat16"
+    row = {"model": sampled, "method": "one_step", "images/s": 5.0}
     content = {
         "ran": {"command": "python -m b", "date": "2026-01-01", "machine": "2 cores"},
         "rows": [row],
@@ -64,7 +65,7 @@ def test_a_benchmark_speaks_for_its_own_size(
     monkeypatch.setattr(throughput, "RESULTS", tmp_path)
     section = make_params().sample_images
     told = sampling_seconds(section, None, "cpu", tmp_path)
-    assert told and told.value == pytest.approx(1 / 5 * section.num_inference_steps / 20)
+    assert told and told.value == pytest.approx(1 / 5 * 2 * section.num_inference_steps / 40)
     assert told.basis == "measured: python -m b, 2026-01-01, 2 cores"
     bar = benchmark("sampling", {"name": "peak memory"}, "value")
     assert bar and bar.value == 1.5
