@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.comparison import Row, Verdict, judge, markdown, summarise, write
+from flows.finished_runs import Finished
 from flows.grids import Cell, Grid, cells, grid_names, read_grid, waits
 from flows.processes import exit_on_signals
 from flows.run_log import only_run
@@ -35,7 +36,6 @@ from flows.synthesize import child_environment
 from flows.workspaces import WORK, Workspaces, link_inputs
 from tasks.entry import run_tool
 from tasks.git import ask_git, git
-from tasks.json_lines import add_line, read_lines
 from tasks.params import InputError, load_params
 
 RESULTS = Path("comparisons")
@@ -104,27 +104,6 @@ def read_metric(folder: Path, key: str) -> float | None:
     except (FileNotFoundError, KeyError, TypeError):
         raise InputError(f"{key}: no such number in metrics/{name}.json") from None
     return None if value is None else float(value)
-
-
-class Finished:
-    """Rows of finished runs, kept by what made them: grid, setting, parameters and commit."""
-
-    def __init__(self, path: Path, commit: str) -> None:
-        self._path, self._commit = path, commit
-        self._rows = {item["key"]: item["row"] for item in read_lines(path, {"key", "row"})}
-
-    def _key(self, cell: Cell, grid: Grid) -> str:
-        asked = [cell.measure, *grid.also.items()]
-        return json.dumps([self._commit, cell.setting, cell.seed, asked, list(cell.keys.items())])
-
-    def get(self, cell: Cell, grid: Grid) -> Row | None:
-        """The row of a run that was finished before."""
-        row: Row | None = self._rows.get(self._key(cell, grid))
-        return row
-
-    def add(self, cell: Cell, grid: Grid, row: Row) -> None:
-        """Keep a row."""
-        add_line(self._path, {"key": self._key(cell, grid), "row": row})
 
 
 @flow(name="compare")

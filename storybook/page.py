@@ -10,7 +10,8 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from storybook.things import DRAWINGS, Pen
+from storybook.things import DRAWINGS
+from storybook.things.pen import Pen
 from storybook.vocabulary import (
     COLOURS,
     GROUNDS,

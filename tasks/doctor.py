@@ -14,66 +14,32 @@ touched. Nothing is fetched, and only addresses that are set are asked.
 import json
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import cyclopts
 from cyclopts import Parameter
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from tasks import environment_checks as environment
 from tasks import service_checks as services
 from tasks.base_models import model_files
+from tasks.diagnosis import NOT_KNOWN, Diagnosis, as_json, show, size_text, time_text
 from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests
 from tasks.entry import run_tool
 from tasks.environment_checks import Check
 from tasks.input_checks import SUBJECTS, Inputs, check_base, find_inputs, look_closer
 from tasks.machine import run_bytes
 from tasks.params import InputError, Params, load_params
-from tasks.plain_text import plain
-from tasks.run_estimate import Cost, Run, device_names, estimate, total
+from tasks.run_estimate import Run, device_names, estimate, total
 from tasks.throughput import SD1_STEPS, known_gpu
 
 log = logging.getLogger(__name__)
 
 PARAMS = Path("params.yaml")
-COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
-NOT_KNOWN = "not known: measure with `python -m tasks.doctor --measure`"
 
 app = cyclopts.App(name="python -m tasks.doctor")
-
-
-@dataclass
-class Diagnosis:
-    """What was found.
-
-    Attributes:
-        checks: in the order of the table.
-        costs: of the stages and together; empty where the parameters cannot be read.
-        device, trainer: what they were reckoned for.
-    """
-
-    checks: list[Check] = field(default_factory=list)
-    costs: list[Cost] = field(default_factory=list)
-    device: str = ""
-    trainer: str = ""
-
-    @property
-    def failed(self) -> bool:
-        """Whether a run cannot succeed as things are."""
-        return any(check.state == "fail" for check in self.checks)
-
-    def run(self, name: str, check: Callable[..., Iterable[Check]], *args: object) -> None:
-        """Add a check's rows; one that breaks down is a row that says so."""
-        try:
-            self.checks += check(*args)
-        except Exception as error:  # whatever it is, the other checks have to run
-            told = f"could not be checked: {type(error).__name__}: {error}"
-            self.checks.append(Check(name, "fail", told, "put this right first, or report it"))
 
 
 def diagnose(
@@ -189,7 +155,9 @@ def reckon(found: Diagnosis, inputs: Inputs, gpu: str | None) -> Iterator[Check]
     costs = estimate(Run(inputs.params, inputs, found.device, found.trainer))
     found.costs = [*costs, total(costs)]
     unknown = [cost.stage for cost in costs if cost.seconds is None]
-    told = f"{_time(found.costs[-1].seconds)}, {_size(found.costs[-1].disk)} of disk at most"
+    told = (
+        f"{time_text(found.costs[-1].seconds)}, {size_text(found.costs[-1].disk)} of disk at most"
+    )
     yield Check(
         "estimate",
         "warn" if unknown else "ok",
@@ -234,55 +202,6 @@ def _shown(subject: str, inputs: Inputs) -> str:
         "masks": f"{params.extract_masks.method}, {params.extract_masks.refine}",
         "machine": f"{params.sample_images.device} can be had, folders can be written",
     }[subject]
-
-
-def show(found: Diagnosis, console: Console) -> None:
-    """Print the tables."""
-    table = Table(title="Is everything there?", title_justify="left")
-    for title in ("check", "state", "value", "remedy"):
-        table.add_column(title, overflow="fold")
-    for one in found.checks:
-        state = Text(one.state, style=COLOURS[one.state])
-        table.add_row(one.name, state, Text(plain(one.value)), Text(plain(one.remedy)))
-    console.print(table)
-    if not found.costs:
-        return
-    reckoned = f"sampling on {found.device}, training on {found.trainer}"
-    table = Table(title=f"What the run takes, {reckoned}", title_justify="left")
-    for title in ("stage", "time", "memory", "disk", "basis"):
-        table.add_column(title, overflow="fold")
-    for cost in found.costs:
-        basis = NOT_KNOWN if cost.seconds is None else cost.basis
-        if cost.seconds is None and cost.stage != "sample_images":
-            basis = "not known: a trial with few images tells it, in the stage's log"
-        table.add_row(cost.stage, _time(cost.seconds), _size(cost.memory), _size(cost.disk), basis)
-    console.print(table)
-
-
-def as_json(found: Diagnosis) -> dict[str, Any]:
-    """For machines: ``ok``, ``checks``, ``costs`` (the last one is all together)."""
-    return {
-        "ok": not found.failed,
-        "checks": [asdict(check) for check in found.checks],
-        "device": found.device,
-        "trainer": found.trainer,
-        "costs": [asdict(cost) for cost in found.costs],
-    }
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    for size, unit in ((3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def _size(count: float | None) -> str:
-    if not count:
-        return ""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 @app.default

@@ -10,12 +10,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from storybook.vocabulary import CLASS_NAMES
 from tasks import prompt_checks
 from tasks.adapters import base_problem
-from tasks.base_models import PIPELINES, BaseModel, find_model, read_model
+from tasks.base_models import BaseModel, find_model, read_model
 from tasks.checkpoints import find_initial
 from tasks.image_text import find_image_text
 from tasks.known_sources import how_to_get
@@ -31,6 +31,7 @@ from tasks.labelled_sets import (
     some,
 )
 from tasks.machine import gpu_problems, machine_problems
+from tasks.model_checks import read_tokenizers, size_problems
 from tasks.params import InputError, Params
 from tasks.prompt_sources import Plan, prepare
 from tasks.reference_checks import Reference, find_reference
@@ -192,41 +193,6 @@ def _find_reference(found: Inputs) -> Reference:
         raise InputError(f"{error}{'' if there else how_to_get(images)}") from None
 
 
-def size_problems(params: Params, model: BaseModel) -> list[str]:
-    """Whether the model can make images of this size and has attention maps of the sides asked."""
-    section, masks = params.sample_images, params.extract_masks
-    problems = [
-        f"sample_images.{key}: must be a multiple of {model.pixel_step} for this model, not {value}"
-        for key, value in (("height", section.height), ("width", section.width))
-        if value % model.pixel_step
-    ]
-    if problems:
-        return problems
-    sides = model.attention_resolutions(section.height, section.width)
-    if not sides:
-        return [
-            f"sample_images.model: the UNet of {section.model} has no cross-attention to read "
-            "masks from; choose a text-to-image model"
-        ]
-    capture = section.capture
-    asked = {
-        "sample_images.capture.resolutions": capture.resolutions or (),
-        f"extract_masks.{masks.method}.resolutions": masks.resolutions or (),
-    }
-    if capture.self_attention is not None:
-        asked["sample_images.capture.self_attention.resolution"] = (
-            capture.self_attention.resolution,
-        )
-    for key, wanted in asked.items():
-        lacking = [str(side) for side in wanted if side not in sides]
-        if lacking:
-            problems.append(
-                f"{key}: at {section.height}x{section.width} this model's "
-                f"attention has the sides {', '.join(map(str, sides))}, not {', '.join(lacking)}"
-            )
-    return problems
-
-
 def find_set(params: Params, key: str, root: Path) -> list[Pair]:
     """The files of a labelled set that lies outside the graph; none of one made by the graph.
 
@@ -289,28 +255,6 @@ def mask_problems(params: Params) -> list[str]:
             f"{max(1, side // LEAST_GUIDE)}"
         )
     return problems
-
-
-def read_tokenizers(model: BaseModel) -> tuple[list[Any], int]:
-    """The model's tokenizers, and how many tokens its text encoders read, start and end included.
-
-    Raises:
-        InputError: one cannot be loaded.
-    """
-    from transformers import CLIPTokenizer  # a second to import, and only needed here
-
-    tokenizers = []
-    for part in PIPELINES[model.pipeline]:
-        if part.startswith("tokenizer"):
-            folder = model.folder / part
-            try:
-                tokenizers.append(CLIPTokenizer.from_pretrained(folder, local_files_only=True))
-            except Exception as error:  # whatever transformers makes of damaged files
-                raise InputError(
-                    f"sample_images.model: {folder} cannot be loaded: {error}; copy or fetch it "
-                    "again"
-                ) from None
-    return tokenizers, min(model.text_length, *(one.model_max_length for one in tokenizers))
 
 
 def set_path(params: Params, key: str) -> str:

@@ -18,6 +18,7 @@ from tasks.report_adaptation import read_adaptation
 from tasks.report_evaluation import confusion, headline, image_card, read_confusion, result_rows
 from tasks.report_funnel import class_balance, funnel, rule_text
 from tasks.report_pages import FILES, SCRIPTS, TEMPLATES, render
+from tasks.report_parts import SPLITS, write_parts
 from tasks.report_pictures import GROUP, choose_pictured, examples, write_pictures
 from tasks.report_recipe import (
     SAMPLE_SECTIONS,
@@ -28,7 +29,7 @@ from tasks.report_recipe import (
     origin,
     sampling_in_words,
 )
-from tasks.report_samples import PART, SPLITS, Samples, read_samples, write_parts
+from tasks.report_samples import PART, Samples, read_samples
 from tasks.report_training import curve, reliability
 
 EXAMPLES = 12

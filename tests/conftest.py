@@ -12,8 +12,10 @@ ROOT = Path(__file__).parents[1]
 
 pytest_plugins = [
     f"tests.toys.{name}"
-    for name in ("adaptation", "datasets", "models", "parameters", "sampling", "training", "runs")
-]
+    for name in (
+        "adaptation", "datasets", "models", "parameters", "sampling", "training", "trees", "runs",
+    )
+]  # fmt: skip
 
 
 @pytest.fixture(scope="session")

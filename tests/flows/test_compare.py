@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.compare import Finished, RunFailed, app, compare, main, read_metric
+from flows.compare import RunFailed, app, compare, main, read_metric
+from flows.finished_runs import Finished
 from flows.grids import Cell, Grid
 from tasks.params import InputError
 

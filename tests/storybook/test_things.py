@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from storybook.things import DRAWINGS, Pen, shade
+from storybook.things import DRAWINGS
+from storybook.things.pen import Pen, shade
 from storybook.vocabulary import COLOURS, PAGE_CLASSES, RGB, TYPICAL_COLOURS, page_class_of
 
 SIDE = 300

@@ -15,7 +15,8 @@ import yaml
 from rich.console import Console
 
 from tasks import environment_checks as environment
-from tasks.doctor import Diagnosis, as_json, diagnose, main, refused, show, trial
+from tasks.diagnosis import Diagnosis, as_json, show
+from tasks.doctor import diagnose, main, refused, trial
 from tasks.environment_checks import Check
 from tasks.input_checks import SUBJECTS
 from tasks.params import InputError, Params, load_params

@@ -19,9 +19,10 @@ from storybook.vocabulary import STREET_CLASSES
 from tasks import input_checks, preflight
 from tasks.base_models import read_model
 from tasks.digests import DigestCache, file_digests
-from tasks.input_checks import find_set, mask_problems, read_tokenizers
+from tasks.input_checks import find_set, mask_problems
 from tasks.label_maps import encode_image, encode_label
 from tasks.labelled_sets import check_pairs
+from tasks.model_checks import read_tokenizers
 from tasks.params import InputError, Params
 from tasks.preflight import run
 from tasks.prompt_checks import prompt_problems

@@ -14,7 +14,8 @@ from pyarrow import parquet
 
 from tasks import report_samples
 from tasks.params import InputError
-from tasks.report_samples import read_samples, utf16_offset, write_parts
+from tasks.report_parts import utf16_offset, write_parts
+from tasks.report_samples import read_samples
 
 Row = dict[str, Any]
 

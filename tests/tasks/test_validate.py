@@ -1,49 +1,23 @@
 """The validator names each planted defect by file and rule, and passes what is whole."""
 
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from PIL import Image
-from pyarrow import parquet
 
-from tasks.export import FORMATS, Format, export
-from tasks.exporters.origin import read_origin
-from tasks.exporters.source import Source
+from tasks.export import FORMATS, Format
 from tasks.label_maps import encode_grey, encode_image, encode_label
 from tasks.params import InputError
-from tasks.validate import Report, validate
 from tasks.validators.layouts import detect, given_classes, missing, read_tree
+from tests.toys.trees import IMAGE, LABEL, check, found, png
 
 ROOT = Path(__file__).parents[2]
-LABEL = np.zeros((6, 8), np.uint8)
-LABEL[2:5, 2:7] = 1
-LABEL[0] = 255
-IMAGE = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).astype(np.uint8)
-
-
-def check(tree: Path, classes: str | None = None) -> Report:
-    given = given_classes(classes) if classes else None
-    return validate(read_tree(tree, detect(tree), given), 2)
-
-
-def found(report: Report) -> list[tuple[str, str]]:
-    return [(one.file, one.rule) for one in report.findings]
-
-
-def png(array: np.ndarray, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, "PNG", **options)
-    return buffer.getvalue()
 
 
 @pytest.fixture
@@ -57,18 +31,6 @@ def tree(tmp_path: Path) -> Path:
             path.write_bytes(data)
     (root / "classes.json").write_text('["background", "car"]')
     return root
-
-
-@pytest.fixture
-def make_export(make_dataset: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
-    """Makes a dataset and exports it."""
-
-    def make(form: Format, dataset: dict[str, Any] | None = None, **changes: Any) -> Path:
-        root = make_dataset(**(dataset or {}))
-        export(form, Source(root, read_origin(root), **changes), tmp_path / "out")
-        return tmp_path / "out"
-
-    return make
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -244,286 +206,6 @@ def test_lists_of_voc_are_compared_with_the_files(make_export: Callable[..., Pat
         (f"SegmentationClass/{train[3]}.png", "pair", "in no list"),
     } <= told
     assert len(told) == 8  # and the one that val.txt listed before
-
-
-def change_coco(out: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    path = out / "annotations/instances_train.json"
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
-
-
-def first_annotation(key: str, value: Any) -> Callable[[dict[str, Any]], Any]:
-    return lambda content: content["annotations"][0].__setitem__(key, value)
-
-
-def first_image(key: str, value: Any) -> Callable[[dict[str, Any]], Any]:
-    return lambda content: content["images"][0].__setitem__(key, value)
-
-
-RLE = {"size": [12, 20], "counts": "~"}
-COCO_DEFECTS = {
-    "unknown category": (first_annotation("category_id", 77), "annotation", "category_id 77"),
-    "odd category": (first_annotation("category_id", [1]), "annotation", "category_id [1]"),
-    "unknown image": (first_annotation("image_id", 77), "annotation", "image_id 77"),
-    "box": (
-        first_annotation("bbox", [0, 0, 90, 2]),
-        "annotation",
-        "bbox [0, 0, 90, 2] of an image 20x12",
-    ),
-    "box of words": (first_annotation("bbox", "x"), "annotation", "bbox 'x'"),
-    "bad mask": (first_annotation("segmentation", RLE), "annotation", "characters that no"),
-    "no mask": (first_annotation("segmentation", None), "annotation", "no segmentation"),
-    "short polygon": (first_annotation("segmentation", [[1, 2, 3, 4]]), "annotation", "a polygon"),
-    "polygon outside": (
-        first_annotation("segmentation", [[1, 1, 99, 1, 5, 5]]),
-        "annotation",
-        "a polygon that leaves the image",
-    ),
-    "area": (first_annotation("area", 3), "annotation", "area 3 of a mask with"),
-    "no object": (lambda content: content["annotations"].append(3), "annotation", "id None"),
-    "id twice": (
-        lambda content: content["annotations"].append(content["annotations"][0]),
-        "annotation",
-        "id 1",
-    ),
-    "image id twice": (
-        lambda content: content["images"].append(content["images"][0]),
-        "annotation",
-        "image id 1",
-    ),
-    "absolute path": (first_image("file_name", "/etc/passwd"), "name", "file_name '/etc/passwd'"),
-    "path outside": (first_image("file_name", "a/../../x"), "name", "file_name 'a/../../x'"),
-    "path of a drive": (first_image("file_name", "C:\\x.png"), "name", "file_name 'C:"),
-    "no path": (first_image("file_name", None), "name", "file_name None"),
-    "no file": (first_image("file_name", "x.png"), "pair", "no file train/x.png"),
-    "width": (first_image("width", 21), "size", "20x12, and annotations/instances_train.json"),
-}
-
-
-@pytest.mark.parametrize("name", COCO_DEFECTS)
-def test_a_planted_defect_of_coco_is_named(make_export: Callable[..., Path], name: str) -> None:
-    change, rule, text = COCO_DEFECTS[name]
-    out = make_export("coco")
-    change_coco(out, change)
-    report = check(out)
-    assert any(one.rule == rule and one.found.startswith(text) for one in report.findings)
-    unlisted = {"absolute path", "path outside", "path of a drive", "no path", "no file"}
-    told = [one for one in report.findings if one.found != "in no annotation file"]
-    assert len(told) == (2 if name == "image id twice" else 1)
-    assert len(report.findings) - len(told) == (name in unlisted)
-
-
-def test_coco_json_that_is_none_is_named(make_export: Callable[..., Path]) -> None:
-    out = make_export("coco")
-    (out / "annotations/deep.json").write_text("[" * 100_000)
-    (out / "annotations/cut.json").write_text('{"images": [')
-    (out / "annotations/captions_val.json").write_text('{"images": [], "annotations": []}')
-    assert found(check(out)) == [
-        ("annotations/cut.json", "unreadable"),
-        ("annotations/deep.json", "unreadable"),
-    ]
-
-
-def test_a_name_that_leads_to_the_parent_opens_nothing_there(
-    make_export: Callable[..., Path],
-) -> None:
-    out = make_export("coco")
-    whole = out / "annotations/instances_val.json"
-    (name,) = [image["file_name"] for image in json.loads(whole.read_text())["images"]]
-    (out / "val" / name).rename(out.parent / name)
-    whole.rename(out / "annotations/instances_...json")
-    told = [one for one in check(out).findings if one.rule == "pair"]
-    assert [one.file for one in told] == ["annotations/instances_...json, image 1"]
-
-
-def test_the_maps_beside_cocos_images_are_opened(make_export: Callable[..., Path]) -> None:
-    out = make_export("coco")
-    first, second, third, _ = sorted((out / "reliability/train").iterdir())
-    first.write_bytes(b"x")
-    second.write_bytes(encode_grey(LABEL))
-    third.unlink()
-    told = [(Path(one.file), one.rule) for one in check(out).findings]
-    rules = ("unreadable", "size", "unreadable")
-    assert told == [
-        (path.relative_to(out), rule)
-        for path, rule in zip((first, second, third), rules, strict=True)
-    ]
-
-
-def test_images_without_annotations_are_named(make_export: Callable[..., Path]) -> None:
-    out = make_export("coco")
-    change_coco(
-        out,
-        lambda content: content.update(
-            annotations=[one for one in content["annotations"] if one["image_id"] != 2]
-        ),
-    )
-    (out / "train/other.png").write_bytes(encode_image(IMAGE))
-    told = {(Path(one.file).parent.name, one.rule) for one in check(out).findings}
-    assert told == {("train", "empty"), ("train", "pair")}
-
-
-def write_tar(path: Path, members: list[tuple[str, bytes] | tarfile.TarInfo]) -> None:
-    with tarfile.open(path, "w") as tar:
-        for one in members:
-            if isinstance(one, tarfile.TarInfo):
-                tar.addfile(one)
-            else:
-                info = tarfile.TarInfo(one[0])
-                info.size = len(one[1])
-                tar.addfile(info, io.BytesIO(one[1]))
-
-
-def test_planted_defects_of_shards_are_named(tmp_path: Path) -> None:
-    image, label = encode_image(IMAGE), encode_label(LABEL)
-    link = tarfile.TarInfo("link.png")
-    link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-    write_tar(
-        tmp_path / "train-000000.tar",
-        [
-            ("whole.png", image),
-            ("whole.label.png", label),
-            ("whole.json", b"{}"),
-            ("bare.jpg", image),
-            ("lonely.label.png", label),
-            ("small.png", image),
-            ("small.label.png", encode_label(LABEL[1:])),
-            ("../../out.png", image),
-            ("../../out.label.png", label),
-            ("twice.png", image),
-            ("twice.jpg", image),
-            ("twice.label.png", label),
-            ("whole.reliability.png", label),
-            link,
-        ],
-    )
-    whole = (tmp_path / "train-000000.tar").read_bytes()
-    (tmp_path / "train-000001.tar").write_bytes(whole[:700])
-    (tmp_path / "train-000002.tar").write_bytes(b"no tar at all" * 100)
-    first = "train-000000.tar: "
-    assert sorted(found(check(tmp_path))) == [
-        (f"{first}../../out.label.png", "name"),
-        (f"{first}../../out.png", "name"),
-        (f"{first}bare", "pair"),
-        (f"{first}link.png", "name"),
-        (f"{first}lonely", "pair"),
-        (f"{first}small.label.png", "size"),
-        (f"{first}twice.jpg", "pair"),
-        (f"{first}whole", "pair"),
-        (f"{first}whole.reliability.png", "pair"),
-        ("train-000001.tar", "unreadable"),
-        ("train-000002.tar", "unreadable"),
-    ]
-
-
-def test_a_header_that_holds_no_numbers_is_named(tmp_path: Path) -> None:
-    info = tarfile.TarInfo("a.png")
-    info.pax_headers = {"GNU.sparse.map": "a,b"}
-    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as tar:
-        tar.addfile(info)
-    assert found(check(tmp_path)) == [("a.tar", "unreadable")]
-
-
-def test_pictures_that_are_text_are_named(tmp_path: Path) -> None:
-    text = pa.array([{"bytes": "a picture"}])
-    table = pa.table({"image": text, "label": text, "reliability": pa.array([3])})
-    parquet.write_table(table, tmp_path / "a.parquet")
-    row = "a.parquet: row 0, "
-    names = ("image", "label", "reliability")
-    assert found(check(tmp_path)) == [(f"{row}{name}", "pair") for name in names]
-
-
-def test_planted_defects_of_tables_are_named(tmp_path: Path) -> None:
-    image, label = encode_image(IMAGE), encode_label(LABEL)
-    rows = [
-        {"image": {"bytes": image, "path": None}, "label": {"bytes": label, "path": None}},
-        {"image": {"bytes": image, "path": None}, "label": None},
-        {"image": {"bytes": None, "path": "/etc/passwd"}, "label": {"bytes": label}},
-        {"image": {"bytes": b"x"}, "label": {"bytes": encode_label(LABEL[1:])}},
-    ]
-    picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    schema = pa.schema([("image", picture), ("label", picture)])
-    parquet.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "a.parquet")
-    data = (tmp_path / "a.parquet").read_bytes()
-    (tmp_path / "b.parquet").write_bytes(data[:-20])
-    report = check(tmp_path, classes="1")
-    assert found(report) == [
-        ("a.parquet: row 0, label", "values"),
-        ("a.parquet: row 1, label", "pair"),
-        ("a.parquet: row 2, image", "pair"),
-        ("a.parquet: row 3, image", "unreadable"),
-        ("a.parquet: row 3, label", "values"),
-        ("b.parquet", "unreadable"),
-    ]
-
-
-def test_a_table_with_a_path_that_is_no_text_is_named(tmp_path: Path) -> None:
-    paths = pa.array([b"\xff"], pa.binary()).view(pa.string())
-    files = pa.array([encode_image(IMAGE)], pa.binary())
-    picture = pa.StructArray.from_arrays([files, paths], ["bytes", "path"])
-    parquet.write_table(pa.table({"image": picture, "label": picture}), tmp_path / "a.parquet")
-    assert found(check(tmp_path)) == [("a.parquet", "unreadable")]
-
-
-def test_tables_are_not_held_in_memory(tmp_path: Path) -> None:
-    picture = pa.struct([("bytes", pa.binary())])
-    schema = pa.schema([("image", picture), ("label", picture)])
-    data = np.random.default_rng(0).bytes(2**17)
-    rows = [{"image": {"bytes": data}, "label": {"bytes": data}}] * 4
-    with parquet.ParquetWriter(tmp_path / "a.parquet", schema, use_dictionary=False) as writer:
-        for _ in range(40):  # 40 MB in row groups of 1 MB
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-    before = pa.total_allocated_bytes()
-    held = [pa.total_allocated_bytes() - before for _ in read_tree(tmp_path, "hf", None).entries]
-    assert len(held) == 160
-    assert max(held) < 10 * 2**20
-
-
-FIFTYONE_DEFECTS: dict[str, tuple[Callable[[list[Any]], object], str, str]] = {
-    "leads outside": (
-        lambda samples: samples[0].update(filepath="/etc/passwd"),
-        "samples.json: sample 0",
-        "name",
-    ),
-    "a label that leads outside": (
-        lambda samples: samples[1]["ground_truth"].update(mask_path="../../label.png"),
-        "samples.json: sample 1",
-        "name",
-    ),
-    "no such file": (
-        lambda samples: samples[2]["reliability"].update(map_path="fields/reliability/x.png"),
-        "samples.json: sample 2",
-        "pair",
-    ),
-    "twice": (
-        lambda samples: samples.append(samples[0]),
-        "samples.json: sample 5",
-        "pair",
-    ),
-    "no image": (lambda samples: samples[0].pop("filepath"), "samples.json: sample 0", "pair"),
-    "no sample": (lambda samples: samples.__setitem__(0, "a"), "samples.json: sample 0", "pair"),
-}
-
-
-@pytest.mark.parametrize("defect", FIFTYONE_DEFECTS)
-def test_what_fiftyone_would_open_is_checked(make_export: Callable[..., Path], defect: str) -> None:
-    out = make_export("fiftyone")
-    content = json.loads((out / "samples.json").read_text())
-    change, file, rule = FIFTYONE_DEFECTS[defect]
-    change(content["samples"])
-    (out / "samples.json").write_text(json.dumps(content))
-    assert (file, rule) in found(check(out))
-
-
-def test_an_image_that_fiftyone_would_not_open_is_named(make_export: Callable[..., Path]) -> None:
-    out = make_export("fiftyone")
-    content = json.loads((out / "samples.json").read_text())
-    gone = content["samples"].pop()["filepath"]
-    (out / "samples.json").write_text(json.dumps(content))
-    assert found(check(out)) == [(gone, "pair")]
-    (out / "samples.json").write_text("[]")
-    assert found(check(out)) == [("samples.json", "unreadable")]
 
 
 def test_a_lost_shard_is_missed(make_export: Callable[..., Path]) -> None:
