@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 pytest_plugins = [
     f"tests.toys.{name}"
     for name in (
-        "adaptation", "datasets", "models", "parameters", "sampling", "training", "trees", "runs",
+        "datasets", "models", "parameters", "sampling", "training", "trees", "runs", "adaptation",
+        "reports",
     )
 ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,9 @@ from tasks.report_adaptation import (
     seen_pictures,
     shown_steps,
 )
+from tests.toys.adaptation import write_adaptation
+from tests.toys.reports import Page, written
+from tests.toys.runs import SCRIPT_PROMPT as HOSTILE
 
 Row = dict[str, Any]
 Make = Callable[..., Params]
@@ -162,3 +166,65 @@ def test_a_trained_adapter_shows_its_training(make_params: Make, tmp_path: Path)
     assert [one["step"] for one in found["sheets"]] == [0, 200]
     assert found["sharp"] and found["references"] == []
     assert [line.name for line in found["chart"].lines] == ["training", "held-out"]
+
+
+def test_an_adaptation_is_shown_before_and_after(adapted: Params, finished_run: Path) -> None:
+    write_adaptation(finished_run, best=10)
+    text = written(adapted, finished_run)
+    page = Page(text)
+    words = re.sub(r"\s+", " ", page.words)
+    for expected in (
+        "no annotation and no real picture but 8 unlabelled ones to adapt to, reaches 0.700",
+        "25.0 % less denoising loss on held-out images: 0.4000 before, 0.3000 after",
+        "7 images trained on, 1 held out",
+        "20 steps; kept: the adapter of step 10; stopped early",
+        "Before: the base model held-out loss 0.4000",
+        "After 10 steps, kept held-out loss 0.3000",
+        "After 20 steps held-out loss 0.3500",
+        "The domain 1 of its images",
+        "4, 2; 1,234 parameters",
+        "3.3 minutes, losses and sheets included",
+        "fedcba9876543210…",
+    ):
+        assert expected in words
+    radios = [tag for tag in page.all("input") if tag["type"] == "radio"]
+    assert [(tag["id"], "checked" in tag) for tag in radios] == [
+        ("sheet-10", True),
+        ("sheet-20", False),
+    ]
+    assert [label["for"] for label in page.all("label")] == ["sheet-10", "sheet-20"]
+    alts = [image["alt"] for image in page.all("img")]
+    assert alts.count(f"Base model: {HOSTILE}") == 4
+    assert alts.count(f"After 20 steps: {HOSTILE}") == 4
+    assert alts.count(f"Image of the domain: {HOSTILE}") == 1
+    assert "<script>alert" not in text and len(page.all("script")) == 1
+    losses = [drawing["aria-label"] or "" for drawing in page.all("svg")]
+    assert [label for label in losses if label.startswith("Denoising")] == [
+        "Denoising loss over 20 iterations: training from 0.40 to 0.30; held-out from 0.40 to 0.35."
+    ]
+
+
+def test_an_adaptation_that_did_not_help_says_so(adapted: Params, finished_run: Path) -> None:
+    write_adaptation(finished_run, best=0)
+    page = Page(written(adapted, finished_run))
+    assert "No step had a lower held-out loss than the base model" in page.words
+    checked = [tag["id"] for tag in page.all("input") if "checked" in tag]
+    assert checked == ["sheet-20"]
+
+
+def test_a_given_adapter_is_named(make_params: Make, finished_run: Path) -> None:
+    record = {"source": "<i>mine</i>.safetensors", "digest": "fedcba9876543210" * 4, "base": "b"}
+    records.write_json(finished_run / "models/lora/adapter.json", record)
+    changes = {"expand_prompts.classes": ["car", "boat"], "adapt_lora.scale": 0.0}
+    text = written(make_params(changes), finished_run)
+    words = re.sub(r"\s+", " ", Page(text).words)
+    assert "a given LoRA adapter, <i>mine</i>.safetensors. It was not trained here" in words
+    assert "adapt_lora.scale is 0: this run's samples are made as if there were no adapter" in words
+    assert "with no real picture and no annotation" in words
+    assert "<i>mine" not in text and "Denoising loss" not in words
+
+
+def test_without_an_adapter_there_is_no_such_section(params: Params, finished_run: Path) -> None:
+    page = Page(written(params, finished_run))
+    assert "adaptation" not in {attributes.get("id") for _, attributes in page.tags}
+    assert "#adaptation" not in {link["href"] for link in page.all("a")}

@@ -1,5 +1,6 @@
-"""What an adapter is trained from."""
+"""What an adapter is trained from, and what its training leaves for the report."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tasks import records
 from tasks.label_maps import encode_image
 from tasks.params import Params
+from tests.toys.runs import SCRIPT_PROMPT
 
 
 @pytest.fixture
@@ -50,3 +53,61 @@ def make_job(
         return Job(section, str(toy_folders[kind]), "base", (64, 64), images, ("dog", "oak"))
 
     return make
+
+
+def write_adaptation(root: Path, best: int) -> None:
+    """What a training of 20 steps leaves, with the same hostile caption everywhere."""
+    held_out = [[0, 0.4], [10, 0.5], [20, 0.6]] if best == 0 else [[0, 0.4], [10, 0.3], [20, 0.35]]
+    training = {
+        "steps": 20,
+        "best_step": best,
+        "stopped_early": True,
+        "images": 7,
+        "held_out_images": 1,
+        "seconds": 200.0,
+        "parameters": 1234,
+        "curve": [[10, 0.4], [20, 0.3]],
+        "held_out": held_out,
+        "sheets": [SCRIPT_PROMPT],
+    }
+    record = {
+        "source": "trained",
+        "digest": "fedcba9876543210" * 4,
+        "rank": 4,
+        "alpha": 2.0,
+        "layers": ["self", "cross"],
+        "targets": ["to_q", "to_k"],
+        "images": [],
+    }
+    frame = encode_image(np.full((8, 8, 3), 200, np.uint8))
+    path = root / "frames/one.png"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(frame)
+    entry = {
+        "name": "one.png",
+        "digest": hashlib.sha256(frame).hexdigest(),
+        "caption": SCRIPT_PROMPT,
+    }
+    record["images"] = [entry, *[{**entry, "name": f"gone{number}.png"} for number in range(7)]]
+    measured = {"held_out_loss_before": 0.4, "held_out_loss_after": 0.3, "fall": 0.25}
+    records.write_json(root / "metrics/adaptation.json", measured)
+    records.write_json(root / "models/lora/adapter.json", record)
+    records.write_json(root / "models/lora/training.json", training)
+    for step, _ in held_out:
+        sheet = root / f"models/lora/sheets/sheet-{step:05d}.png"
+        sheet.parent.mkdir(exist_ok=True)
+        sheet.write_bytes(encode_image(np.full((16, 64, 3), step, np.uint8)))
+
+
+@pytest.fixture
+def adapted(make_params: Callable[..., Params]) -> Params:
+    """Parameters of the run whose training `write_adaptation` leaves."""
+    return make_params(
+        {
+            "expand_prompts.classes": ["car", "boat"],
+            "adapt_lora.adapter": "train",
+            "adapt_lora.images": "frames",
+            "sample_images.height": 16,
+            "sample_images.width": 16,
+        }
+    )
