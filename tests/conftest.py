@@ -14,7 +14,7 @@ pytest_plugins = [
     f"tests.toys.{name}"
     for name in (
         "datasets", "models", "parameters", "sampling", "training", "trees", "runs", "adaptation",
-        "attention", "reports",
+        "attention", "inputs", "reports",
     )
 ]  # fmt: skip
 
