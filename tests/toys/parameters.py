@@ -1,16 +1,19 @@
 """Parameters to change, and the shortest pipeline that they describe."""
 
+import json
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tasks.params import Params
+from tasks.params import InputError, Params, load_params
 from tasks.records import PROMPTS, write_json
 
 ROOT = Path(__file__).parents[2]
+DEFAULT = yaml.safe_load((ROOT / "presets/storybook.yaml").read_text(encoding="utf-8"))
 
 
 def change(raw: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -64,3 +67,26 @@ def write_plan(make_params: Callable[..., Params]) -> Callable[..., Params]:
         return params
 
     return write
+
+
+def load(folder: Path, **changes: Any) -> Params:
+    """The default parameters with dotted keys changed (``__`` is the dot); ... removes one."""
+    raw = deepcopy(DEFAULT)
+    for key, value in changes.items():
+        *path, last = key.split("__")
+        place = raw
+        for part in path:
+            place = place[part]
+        if value is ...:
+            del place[last]
+        else:
+            place[last] = value
+    (folder / "params.yaml").write_text(json.dumps(raw), encoding="utf-8")
+    return load_params(folder / "params.yaml")
+
+
+def message(folder: Path, **changes: Any) -> str:
+    """What is said of the default parameters with dotted keys changed, as `load` does."""
+    with pytest.raises(InputError) as caught:
+        load(folder, **changes)
+    return str(caught.value).replace(str(folder / "params.yaml"), "params.yaml")
