@@ -1,20 +1,22 @@
-"""Finished datasets of a few pictures."""
+"""Finished datasets of a few pictures, and exports' view of one."""
 
 import shutil
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tasks.exporters.origin import read_origin
+from tasks.exporters.source import Source
 from tasks.label_maps import encode_grey, encode_image, encode_label, ignore_value, label_dtype
-from tasks.records import DATASET, MASKS, SAMPLES, write_json, write_table
+from tasks.records import DATASET, MASKS, SAMPLES, read_rows, write_json, write_table
 from tasks.shards import write_shard
 
 ROOT = Path(__file__).parents[2]
-
 
 HEIGHT, WIDTH = 12, 20
 """Of the pictures of `make_dataset`."""
@@ -88,3 +90,17 @@ def make_dataset(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return make
+
+
+@pytest.fixture
+def source(make_dataset: Callable[..., Path]) -> Source:
+    """A dataset as the exporters read it."""
+    root = make_dataset()
+    return Source(root, read_origin(root))
+
+
+def rewrite(root: Path, change: Callable[[int, dict[str, Any]], dict[str, Any]]) -> None:
+    """Change each row of a dataset's table, given its number."""
+    path = root / "data/dataset/index.parquet"
+    rows = [change(number, row) for number, row in enumerate(read_rows(path))]
+    write_table(path, rows, DATASET)
