@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 pytest_plugins = [
     f"tests.toys.{name}"
     for name in (
-        "datasets", "models", "parameters", "sampling", "training", "trees", "runs", "adaptation",
-        "attention", "inputs", "reports",
+        "datasets", "masks", "models", "parameters", "sampling", "training", "trees", "runs",
+        "adaptation", "attention", "inputs", "reports",
     )
 ]  # fmt: skip
 
