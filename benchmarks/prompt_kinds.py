@@ -34,10 +34,6 @@ ROOT = Path(__file__).parents[1]
 KINDS = [kind for thing in PAGE_CLASSES for kind in thing.hyponyms]
 TRAINING, TEST, PROMPTS = 910, 911, 303
 """Seeds: of the classifier's pages, of those it is tested on, of the prompts and their noise."""
-SHARES: dict[str, dict[str, float]] = {
-    "class names": {"plain": 1.0, "synonym": 0.0, "hyponym": 0.0},
-    "synonyms and hyponyms": {"plain": 0.4, "synonym": 0.2, "hyponym": 0.4},
-}
 LEAST_ACCURACY = 0.9
 
 
@@ -127,7 +123,10 @@ def main(
     if quick:
         sampling["num_inference_steps"] = 2
     shown: dict[str, dict[str, Tensor]] = {}
-    for words, shares in SHARES.items():
+    for words, shares in {
+        "class names": {"plain": 1.0, "synonym": 0.0, "hyponym": 0.0},
+        "synonyms and hyponyms": params.expand_prompts.shares.model_dump(),
+    }.items():
         prompts = params.expand_prompts.model_dump() | {"shares": shares, "seed": PROMPTS}
         prompts |= {"images_per_class": per_class, "several_share": 0.0}
         sections = {"sample_images": sampling, "expand_prompts": prompts}
