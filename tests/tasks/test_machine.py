@@ -30,16 +30,16 @@ class Usage(NamedTuple):
 
 
 def test_bytes_of_a_run(make_params: Callable[..., Params]) -> None:
-    # 8 classes of 150 images of 64x64: 5 bytes a pixel, two sides of two phrases' maps in float16,
-    # four tar headers
-    sample = 5 * 4096 + 4 * (256 + 64) + 4096
+    # 8 classes of 150 images of 64x64: 5 bytes a pixel, two sides of three phrases' maps in
+    # float16, four tar headers
+    sample = 5 * 4096 + 6 * (256 + 64) + 4096
     assert run_bytes(make_params()) == 2 * 1200 * sample + 500_000_000
     capture = {
         "steps": ["middle", "all"],
         "resolutions": [16, 8],
         "self_attention": {"resolution": 8, "step": "middle"},
     }
-    sample += 4 * (256 + 64) + 2 * 64 * 64  # the other step, self-attention
+    sample += 6 * (256 + 64) + 2 * 64 * 64  # the other step, self-attention
     assert run_bytes(make_params({"sample_images.capture": capture})) == 2400 * sample + 500_000_000
 
 
@@ -52,11 +52,11 @@ def test_more_maps_wider_labels_and_more_phrases_take_more_room(
     assert mask_bytes(scaled) == alone + 4096 + 1024
     many = [{"name": f"kind {n}", "phrases": [f"kind {n}"]} for n in range(255)]
     assert mask_bytes(make_params({"expand_prompts.classes": many})) == alone + 4096
-    two = sample_bytes(make_params())
+    three = sample_bytes(make_params())
     phrase = 2 * (256 + 64)  # float16 maps of 16x16 and 8x8
     street = {"expand_prompts.max_classes": 4, "expand_prompts.always": ["car", "tree"]}
-    assert sample_bytes(make_params(street)) == two + 4 * phrase
-    assert sample_bytes(make_params({"expand_prompts.several_share": 0.0})) == two - phrase
+    assert sample_bytes(make_params(street)) == three + 3 * phrase
+    assert sample_bytes(make_params({"expand_prompts.several_share": 0.0})) == three - 2 * phrase
 
 
 def test_a_disk_too_small_is_told_with_both_numbers(

@@ -64,7 +64,9 @@ def test_identity_holds_what_made_the_sample(rows: list[dict]) -> None:
 def test_identities_stay_what_they_are() -> None:
     """Those of samples made without an adapter, since there were adapters at all."""
     capture = {"steps": ["middle"], "resolutions": None, "self_attention": None}
-    section = params(model="m", scheduler="model", num_inference_steps=20, capture=capture)
+    section = params(
+        model="m", scheduler="model", num_inference_steps=20, guidance_scale=4.0, capture=capture
+    )
     row = toy_row("a dog", "dog")
     assert sample_id(row, section, "m", None, "cpu") == "b054e25fc82ec6ac"
     other = section.model_copy(update={"scheduler": "unipc"})
