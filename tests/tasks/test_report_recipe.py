@@ -22,7 +22,7 @@ NAMES = ["car", "boat"]
 
 def test_the_recipe_is_told_in_words(make_params: Callable[..., Params]) -> None:
     params = make_params()
-    assert sampling_in_words(params) == "64x64 pixels, 10 steps of unipc, guidance 4, bfloat16"
+    assert sampling_in_words(params) == "64x64 pixels, 10 steps of unipc, guidance 2.5, bfloat16"
     own = sampling_in_words(make_params({"sample_images.scheduler": "model"}))
     assert "10 steps of the model's scheduler, guidance" in own
     assert attention_in_words(params) == (
@@ -56,7 +56,7 @@ def test_what_all_samples_come_from(make_params: Callable[..., Params]) -> None:
         ("Base model", "models/storybook-sd"),
         ("Its SHA-256", "ab" * 32),
         ("Adapter", "none"),
-        ("Sampling", "64x64 pixels, 10 steps of unipc, guidance 4, bfloat16"),
+        ("Sampling", "64x64 pixels, 10 steps of unipc, guidance 2.5, bfloat16"),
     ]
     adapter = {"source": "trained", "digest": "cd" * 32}
     facts = origin(make_params({"adapt_lora.scale": 0.5}), {"digest": "ab" * 32}, adapter)
