@@ -94,7 +94,8 @@ def test_an_id_that_stands_twice_is_refused(
 
 
 def test_a_sample_is_spread_over_the_classes(make: Make) -> None:
-    plan = prepare(make().expand_prompts)
+    shares = {"plain": 0.4, "synonym": 0.2, "hyponym": 0.4}
+    plan = prepare(make({"expand_prompts.shares": shares}).expand_prompts)
     names = [row["classes"][0]["name"] for row in sample(plan, 4)]
     assert names == ["car", "tree", "bird", "dog"]
     rows = list(sample(plan, 19))

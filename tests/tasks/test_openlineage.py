@@ -111,7 +111,7 @@ def test_inputs_and_outputs_carry_their_digests(logged_root: Path) -> None:
     assert versions["tasks/sample_images.py"] == f"md5:{code['tasks/sample_images.py']}"
     assert [one["name"] for one in complete["outputs"]] == ["data/samples"]
     stage = complete["run"]["facets"]["maskloom_stage"]
-    assert stage["parameters"]["sample_images"]["guidance_scale"] == 4.0
+    assert stage["parameters"]["sample_images"]["guidance_scale"] == 2.5
 
 
 def test_run_ids_are_the_same_every_time(logged_root: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_rejected_sample_with_all_that_made_it(lineage_root: Path) -> None:
     assert asked["min_area"]["bound"] == 0.04
     assert list(found["parameters"]) == list(STAGES)
     assert found["parameters"]["filter_masks"]["min_area"] == 0.04
-    assert found["parameters"]["sample_images"]["guidance_scale"] == 4.0
+    assert found["parameters"]["sample_images"]["guidance_scale"] == 2.5
     assert found["parameters_changed"] == []
     assert found["revision"]["subject"] == "the first state"
     assert found["notes"] == []
@@ -100,10 +100,10 @@ def test_parameters_are_those_that_made_it_and_changes_since_are_told(lineage_ro
     change_params(lineage_root, "adapt_lora", scale=0.5, steps=7)
     change_params(lineage_root, "train_segmenter", iterations=7)
     found = explain(ids(lineage_root)[0], lineage_root)
-    assert found["parameters"]["sample_images"]["guidance_scale"] == 4.0
+    assert found["parameters"]["sample_images"]["guidance_scale"] == 2.5
     assert found["adapter"]["scale"] == 1.0
     assert found["parameters_changed"] == [
-        {"key": "sample_images.guidance_scale", "made_with": 4.0, "now": 9.0},
+        {"key": "sample_images.guidance_scale", "made_with": 2.5, "now": 9.0},
         {"key": "adapt_lora.scale", "made_with": 1.0, "now": 0.5},
     ]
 

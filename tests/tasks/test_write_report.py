@@ -71,7 +71,7 @@ def test_the_overview_shows_result_funnel_and_samples(params: Params, finished_r
         "covers too little of the image",
         "min_area 0.04",
         "0123456789abcdef…",
-        "64x64 pixels, 10 steps of unipc, guidance 4, bfloat16",
+        "64x64 pixels, 10 steps of unipc, guidance 2.5, bfloat16",
         "synthetic only 100.0 %",
         "images_per_class: 150",
         "1,234 prompts with 1,001 distinct texts and 7 distinct words for classes",
