@@ -142,11 +142,9 @@ def read_samples(root: Path = Path()) -> Samples:
         f"data/{name}.parquet"
         for name in ("prompts", "samples/index", "scores/index", "masks/index")
     )
-    facts = [
-        _beside(dataset, root, prompts, "prompt_id", lambda name: name not in _PLACES),
-        _beside(dataset, root, samples, "sample_id", lambda name: name not in _UNSAID),
-    ]
-    sums = [facts[1]]
+    prompted = _beside(dataset, root, prompts, "prompt_id", lambda name: name not in _PLACES)
+    sampled = _beside(dataset, root, samples, "sample_id", lambda name: name not in _UNSAID)
+    facts, sums = [prompted, sampled], [sampled]
     if (root / scores).is_file():
         facts.append(_beside(dataset, root, scores, "sample_id", lambda name: name not in _PLACES))
     if (root / masks).is_file():

@@ -13,9 +13,10 @@ WOOD: RGB = (112, 74, 44)
 
 def shade(colour: RGB, factor: float) -> RGB:
     """``colour`` darkened (factor < 1) or lightened towards white (factor > 1)."""
-    if factor <= 1:
-        return tuple(int(c * factor) for c in colour)  # type: ignore[return-value]  # 3-tuple
-    return tuple(int(255 - (255 - c) * (2 - factor)) for c in colour)  # type: ignore[return-value]
+    red, green, blue = (
+        c * factor if factor <= 1 else 255 - (255 - c) * (2 - factor) for c in colour
+    )
+    return int(red), int(green), int(blue)
 
 
 class Pen:
