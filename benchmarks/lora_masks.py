@@ -17,7 +17,8 @@ from cyclopts import Parameter
 
 from benchmarks.cells import QUICK_LORA, preset_for_anywhere
 from benchmarks.demo import QUICK
-from benchmarks.mask_quality import Refinable, fill_ignored, sample
+from benchmarks.mask_quality import sample
+from benchmarks.recipes import Refinable, fill_ignored
 from benchmarks.record import RESULTS, Bar, Row, finish, what_ran
 from storybook.base_model.corpus import to_tensor
 from storybook.base_model.critic import Critic, labelled_images, mean_iou, predict, train_critic

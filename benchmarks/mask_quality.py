@@ -9,24 +9,32 @@ intersection over union, counted over all pixels of a set; a pixel without a lab
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import cyclopts
 import numpy as np
 import torch
 from cyclopts import Parameter
 
+from benchmarks.recipes import (
+    METHODS,
+    REFINEMENTS,
+    Changes,
+    Recipe,
+    Refinable,
+    grid,
+    quality,
+    recipe,
+)
 from benchmarks.record import RESULTS, Bar, Row, finish, need_crf, what_ran
 from storybook.base_model.corpus import to_tensor
 from storybook.base_model.critic import labelled_images, mean_iou, predict, train_critic
 from storybook.vocabulary import PAGE_CLASSES
-from tasks.label_maps import IGNORE
-from tasks.mask_methods import combine
-from tasks.masks import Sampled, batches, class_maps, decide, score_stack
+from tasks.masks import Sampled
 from tasks.params import ExtractMasks, Params, SampleImages, load_params
 from tasks.pipelines import load_pipeline
 from tasks.progress import progress
@@ -46,46 +54,8 @@ CAPTURE = {
 }
 
 ROOT = Path(__file__).parents[1]
-Changes = dict[str, Any]
-Recipe = tuple[str, str]
-METHODS: dict[str, dict[str, list[Any]]] = {
-    "attn2mask": {"resolutions": [[16], [16, 8]], "beta": [0.1, 0.2, 0.3]},
-    "averaged": {"resolutions": [[16], [16, 8]], "beta": [0.0, 0.1, 0.2]},
-    "self_attention": {
-        "resolutions": [[16], [8]],
-        "power": [1, 4],
-        "foreground": [0.4, 0.5, 0.6],
-    },
-    "diffumask": {"resolutions": [[16, 8, 4], [16, 8]]},
-}
-REFINEMENTS: dict[str, dict[str, list[Any]]] = {
-    "none": {},
-    "guided": {"radius": [6, 10], "epsilon": [0.0001, 0.001], "iterations": [1, 3]},
-    "crf": {"bilateral_xy": [10.0, 20.0], "bilateral_weight": [4.0, 10.0]},
-}
 TIMED = 64
 """Images of each timing."""
-BAND = 0.1
-"""Dataset Diffusion's ignored band below its threshold (0.5 to 0.6)."""
-
-
-def grid(choices: dict[str, list[Any]]) -> Iterator[Changes]:
-    """All combinations."""
-    for values in itertools.product(*choices.values()):
-        yield dict(zip(choices, values, strict=True))
-
-
-def recipe(
-    base: ExtractMasks, method: str, refine: str, of_method: Changes, of_refinement: Changes
-) -> ExtractMasks:
-    """The parameters with a method and a refinement, and some of theirs changed."""
-    values = base.model_dump() | {"method": method, "refine": refine}
-    values[method] |= of_method
-    if method == "self_attention":
-        values[method]["ignore"] = round(values[method]["foreground"] - BAND, 6)
-    if refine != "none":
-        values[refine] |= of_refinement
-    return ExtractMasks.model_validate(values)
 
 
 def sample(params: Params, per_class: int, seed: int, adapter: Path | None = None) -> list[Sampled]:
@@ -150,45 +120,6 @@ def reading_milliseconds(params: Params, count: int, rounds: int) -> dict[str, f
         for name, taken in seconds.items()
         if name != "plain"
     }
-
-
-class Refinable:
-    """Samples with the unrefined scores of one method, for trying refinements on."""
-
-    def __init__(self, samples: list[Sampled], section: ExtractMasks) -> None:
-        self.parts = []
-        for positions in batches(samples, section.batch_size):
-            batch = [samples[i] for i in positions]
-            maps = class_maps(batch, section)
-            self.parts.append((positions, batch, score_stack(batch, maps, section), maps))
-
-    def labels(self, values: dict[str, int], section: ExtractMasks) -> np.ndarray:
-        """``uint8 (N, H, W)`` in the samples' order."""
-        found: dict[int, np.ndarray] = {}
-        for positions, batch, stack, maps in self.parts:
-            peaks = combine(maps).amax((-2, -1))
-            masks = decide(batch, stack, peaks, values, section)
-            found |= {i: mask.label for i, mask in zip(positions, masks, strict=True)}
-        return np.stack([found[i] for i in range(len(found))])
-
-
-def fill_ignored(labels: np.ndarray, seen: torch.Tensor, count: int) -> torch.Tensor:
-    """Label maps where pixels without a label have the class after the judge's, so are wrong.
-
-    Args:
-        labels: ``uint8 (N, H, W)``.
-        seen: the judge's, ``int64 (N, H, W)``.
-        count: classes, background included.
-    """
-    wrong = (seen.numpy() + 1) % count
-    return torch.from_numpy(np.where(labels == IGNORE, wrong, labels).astype(np.int64))
-
-
-def quality(labels: np.ndarray, seen: torch.Tensor) -> tuple[float, float]:
-    """Mean IoU with what the judge sees, and the share of pixels without a label."""
-    count = len(PAGE_CLASSES) + 1
-    filled = fill_ignored(labels, seen, count)
-    return mean_iou(filled, seen, count), float((labels == IGNORE).mean())
 
 
 class Chosen(NamedTuple):

@@ -1,7 +1,6 @@
 """The measurement in words, bars and confusions."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,33 +8,20 @@ import pytest
 from tasks.evaluate_segmenter import write_confusion
 from tasks.label_maps import encode_image, encode_label
 from tasks.report_evaluation import confusion, headline, image_card, read_confusion, result_rows
-from tests.toys.runs import EVALUATED as EVALUATION
-
-Row = dict[str, Any]
-
-NOTHING: Row = {
-    "miou": None,
-    "reference_miou": None,
-    "ratio": None,
-    "per_class": {},
-    "reference_per_class": {},
-    "images": 0,
-    "test_set": "none",
-    "not_measured": ["Nothing was measured on real images."],
-}
+from tests.toys.runs import EVALUATED, NOT_MEASURED
 
 
 def test_the_headline_says_what_was_measured() -> None:
     training, reference = {"images": 1100}, {"images": 1200}
-    assert headline(EVALUATION, training, reference, None) == (
+    assert headline(EVALUATED, training, reference, None) == (
         "A segmentation network trained on 1,100 synthetic images, with no real picture and no "
         "annotation, reaches 0.700 mIoU on 300 labelled test images: 78 % of what the same network "
         "reaches when it is trained on 1,200 real labelled images."
     )
-    alone = headline(EVALUATION | {"ratio": None}, training, {}, None)
+    alone = headline(EVALUATED | {"ratio": None}, training, {}, None)
     assert alone.endswith("There is no real-trained network to compare it with.")
     given = {"scale": 1.0, "training": None, "record": {}}
-    assert headline(NOTHING, training, {}, given) == (
+    assert headline(NOT_MEASURED, training, {}, given) == (
         "A segmentation network was trained on 1,100 synthetic images, with no annotation and no "
         "real picture but those behind a given adapter. How well it does on real images was not "
         "measured."
@@ -44,14 +30,14 @@ def test_the_headline_says_what_was_measured() -> None:
 
 def test_result_rows_take_either_side() -> None:
     colours = {"background": "#999999", "car": "#ff0000", "boat": "#00ff00"}
-    evaluation = EVALUATION | {"reference_per_class": {}}
+    evaluation = EVALUATED | {"reference_per_class": {}}
     assert result_rows(evaluation, colours)[1] == {
         "name": "car",
         "colour": "#ff0000",
         "synthetic": 0.6,
         "reference": None,
     }
-    assert result_rows(NOTHING, colours) == []
+    assert result_rows(NOT_MEASURED, colours) == []
 
 
 def test_a_confusion_is_a_share_of_the_true_class(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,19 +14,9 @@ from tasks.params import Params
 from tasks.write_report import run
 from tests.toys.adaptation import write_adaptation
 from tests.toys.reports import Page, written
+from tests.toys.runs import NOT_MEASURED
 
-Row = dict[str, Any]
 Make = Callable[..., Params]
-NOTHING: Row = {
-    "miou": None,
-    "reference_miou": None,
-    "ratio": None,
-    "per_class": {},
-    "reference_per_class": {},
-    "images": 0,
-    "test_set": "none",
-    "not_measured": ["Nothing was measured on real images."],
-}
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -189,7 +178,7 @@ def test_without_background_nothing_is_called_so(make_params: Make, finished_run
 def test_what_is_missing_is_said(make_params: Make, finished_run: Path) -> None:
     for path in (finished_run / "data/evaluation").iterdir():
         path.unlink()
-    records.write_json(finished_run / "metrics/evaluation.json", NOTHING)
+    records.write_json(finished_run / "metrics/evaluation.json", NOT_MEASURED)
     off = {"trained": False, "why": "train_reference.labelled_set is none"}
     records.write_json(finished_run / "metrics/reference_training.json", off)
     training = {"iterations": 20, "images": 1, "curve": [[20, 1.0]], "val": []}

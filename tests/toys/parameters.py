@@ -1,4 +1,4 @@
-"""Parameters to change, and the shortest pipeline that they describe."""
+"""Parameters to change and to check, and the shortest pipeline that they describe."""
 
 import json
 from collections.abc import Callable
@@ -17,13 +17,16 @@ DEFAULT = yaml.safe_load((ROOT / "presets/storybook.yaml").read_text(encoding="u
 
 
 def change(raw: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Set dotted keys in a params mapping."""
+    """Set dotted keys in a params mapping; ... removes one."""
     for key, value in changes.items():
         *path, last = key.split(".")
         place = raw
         for part in path:
             place = place[part]
-        place[last] = value
+        if value is ...:
+            del place[last]
+        else:
+            place[last] = value
     return raw
 
 
@@ -32,8 +35,7 @@ def make_params() -> Callable[..., Params]:
     """The default preset's parameters with some dotted keys changed."""
 
     def make(changes: dict[str, Any] | None = None) -> Params:
-        raw = yaml.safe_load((ROOT / "presets/storybook.yaml").read_text(encoding="utf-8"))
-        return Params.model_validate(change(raw, changes or {}))
+        return Params.model_validate(change(deepcopy(DEFAULT), changes or {}))
 
     return make
 
@@ -71,16 +73,7 @@ def write_plan(make_params: Callable[..., Params]) -> Callable[..., Params]:
 
 def load(folder: Path, **changes: Any) -> Params:
     """The default parameters with dotted keys changed (``__`` is the dot); ... removes one."""
-    raw = deepcopy(DEFAULT)
-    for key, value in changes.items():
-        *path, last = key.split("__")
-        place = raw
-        for part in path:
-            place = place[part]
-        if value is ...:
-            del place[last]
-        else:
-            place[last] = value
+    raw = change(deepcopy(DEFAULT), {key.replace("__", "."): new for key, new in changes.items()})
     (folder / "params.yaml").write_text(json.dumps(raw), encoding="utf-8")
     return load_params(folder / "params.yaml")
 
@@ -90,3 +83,25 @@ def message(folder: Path, **changes: Any) -> str:
     with pytest.raises(InputError) as caught:
         load(folder, **changes)
     return str(caught.value).replace(str(folder / "params.yaml"), "params.yaml")
+
+
+def nested(key: str, value: Any) -> dict[str, Any]:
+    """``a.b`` and a value as ``{a: {b: value}}``."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    result: dict[str, Any] = value
+    return result
+
+
+def check_params(changes: dict[str, Any]) -> None:
+    """Whether these are parameters, with values that may be."""
+
+    def merge(here: Any, there: Any) -> Any:
+        if not isinstance(here, dict) or not isinstance(there, dict):
+            return there
+        return {**here, **{key: merge(here.get(key), value) for key, value in there.items()}}
+
+    try:
+        Params.model_validate(merge(DEFAULT, changes))
+    except ValueError as error:
+        raise AssertionError(str(error)) from None

@@ -159,6 +159,16 @@ EVALUATED: dict[str, Any] = {
     "test_set": "data/storybook/test",
     "not_measured": [],
 }
+NOT_MEASURED: dict[str, Any] = {
+    "miou": None,
+    "reference_miou": None,
+    "ratio": None,
+    "per_class": {},
+    "reference_per_class": {},
+    "images": 0,
+    "test_set": "none",
+    "not_measured": ["Nothing was measured on real images."],
+}
 
 
 @pytest.fixture

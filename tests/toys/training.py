@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tasks.label_maps import encode_grey, encode_image, encode_label
 from tasks.params import Params
@@ -223,3 +224,9 @@ def scoring_root(training_root: Path, tmp_path: Path) -> Path:
     write_table(root / "data/masks/index.parquet", masks, MASKS)
     write_table(root / "data/prompts.parquet", prompts, PROMPTS)
     return root
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights of a finished training."""
+    loaded: dict[str, torch.Tensor] = torch.load(folder / "weights.pth", weights_only=True)
+    return loaded

@@ -5,8 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import resume
-from benchmarks.resume import SHARD, complete, digests, finished, images, kill_at, write_inputs
+from benchmarks.stoppable import (
+    BATCH,
+    SHARD,
+    complete,
+    digests,
+    finished,
+    images,
+    kill_at,
+    write_inputs,
+)
 
 STAGE = "sample_images"
 
@@ -29,7 +37,7 @@ def test_a_whole_run_computes_every_image_once(whole: Path) -> None:
 
 def test_a_kill_in_the_second_shard_loses_what_is_in_hand(whole: Path, tmp_path: Path) -> None:
     params = write_inputs(tmp_path, SHARD)
-    assert kill_at(STAGE, params, tmp_path, SHARD + resume.BATCH, 0.0)
+    assert kill_at(STAGE, params, tmp_path, SHARD + BATCH, 0.0)
     assert not multiprocessing.active_children()
     assert finished(tmp_path, STAGE) == 1 and "index.parquet" not in digests(tmp_path, STAGE)
     complete(STAGE, params, tmp_path)
