@@ -121,7 +121,7 @@ def run_cell(method: str, seed: int, changes: dict[str, Any], most: int | None) 
     used = "none" if method == "clean" else method
     section = load_params(ROOT / "presets/storybook.yaml").train_segmenter
     co_training = section.co_training.model_copy(
-        update={"quantile": DOUBTFUL, "cross_from": CROSS_FROM}
+        update={"quantile": DOUBTFUL, "sure": 0.0, "cross_from": CROSS_FROM}  # BECO's own
     )
     recipe = RECIPE | changes | {"reliability": used, "seed": seed, "co_training": co_training}
     cfg = build_config(

@@ -22,6 +22,7 @@ from mmseg_configs.reliability.classmix import ClassMix, Labelled
 from mmseg_configs.reliability.losses import (
     ReliabilityCrossEntropy,
     co_training_loss,
+    opinion_where_sure,
     reliable_pixels,
 )
 
@@ -38,6 +39,8 @@ class CoTrainingSegmentor(EncoderDecoder):
         segmentor: the config of an `EncoderDecoder`, built twice.
         quantile: ranks below it are unreliable once the schedule is at full strength.
         border_weight: see `co_training_loss`.
+        sure: the probability from which on an opinion stands against a doubtful label, see
+            `opinion_where_sure`; 0 is BECO.
         confidence: see `ClassMix`.
         data_preprocessor, init_cfg: as in `EncoderDecoder`.
 
@@ -55,6 +58,7 @@ class CoTrainingSegmentor(EncoderDecoder):
         segmentor: dict[str, Any],
         quantile: float = 0.5,
         border_weight: float = 0.2,
+        sure: float = 0.0,
         confidence: float = 0.95,
         data_preprocessor: Any = None,
         init_cfg: Any = None,
@@ -67,7 +71,7 @@ class CoTrainingSegmentor(EncoderDecoder):
         self.train_cfg, self.test_cfg = first.train_cfg, first.test_cfg
         self.align_corners = first.align_corners
         self.num_classes, self.out_channels = first.num_classes, first.out_channels
-        self.quantile, self.border_weight = quantile, border_weight
+        self.quantile, self.border_weight, self.sure = quantile, border_weight, sure
         self.ignore_index: int = first.decode_head.ignore_index
         self.background: int | None = None
         self.phase = Phase()
@@ -83,12 +87,14 @@ class CoTrainingSegmentor(EncoderDecoder):
             reliable = reliable_pixels(reliability, self.phase.strength * self.quantile)
         batch, border = self._mix(Labelled(inputs, label, reliable))
         logits = [self._head_logits(network, batch) for network in self.networks]
-        opinions = [each["decode"].detach().argmax(1) for each in logits]
-        self.counts.add(batch.label, batch.reliable, self.ignore_index, opinions[0] == opinions[1])
-        if not self.phase.cross:
+        decoded = (logits[0]["decode"].detach(), logits[1]["decode"].detach())
+        agree = decoded[0].argmax(1) == decoded[1].argmax(1)
+        self.counts.add(batch.label, batch.reliable, self.ignore_index, agree)
+        if self.phase.cross:
+            opinions = [opinion_where_sure(each, batch.label, self.sure) for each in decoded]
+        else:
             opinions = [torch.full_like(batch.label, self.ignore_index)] * 2
         if self.phase.classmix and border is None:
-            decoded = (logits[0]["decode"], logits[1]["decode"])
             self.classmix.keep(inputs, decoded, label, self.ignore_index)
         losses = {}
         for name, head in heads(self.networks[0]).items():

@@ -121,6 +121,24 @@ def paste_border(pasted: Tensor) -> Tensor:
     return max_pool2d(either, kernel_size=3, stride=1, padding=1).bool().all(1)
 
 
+def opinion_where_sure(logits: Tensor, label: Tensor, sure: float) -> Tensor:
+    """What a network says against the labels: its argmax where it is sure, elsewhere the label.
+
+    Not in BECO, which takes every opinion: of the labels that are doubtful most are still right,
+    and a network that is unsure there is wrong more often than they are.
+
+    Args:
+        logits: float (N, C, H, W).
+        label: ``int64 (N, H, W)``.
+        sure: the least probability of the argmax; 0 takes every opinion.
+
+    Returns:
+        ``int64 (N, H, W)``.
+    """
+    probability, said = logits.float().softmax(1).max(1)
+    return torch.where(probability >= sure, said, label)
+
+
 def co_training_loss(
     logits: Tensor,
     label: Tensor,
@@ -143,7 +161,7 @@ def co_training_loss(
         logits: of network i.
         label: y.
         reliable: M, ``bool (N, H, W)``.
-        opinion: argmax f_j, ``int64 (N, H, W)``, without gradient.
+        opinion: argmax f_j, ``int64 (N, H, W)``, without gradient; see `opinion_where_sure`.
         border: B, ``bool (N, H, W)``; None where nothing was pasted.
         border_weight: the 0.2 above.
 

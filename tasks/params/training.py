@@ -29,6 +29,7 @@ class CoTraining(Section):
     """Two networks, each taught by the other where labels are doubtful (BECO, CVPR 2023)."""
 
     quantile: Annotated[float, Field(ge=0, lt=1)]
+    sure: Share
     cross_from: Share
     border_weight: float = Field(ge=0)
     classmix: Annotated[float, Field(ge=0, lt=1)]

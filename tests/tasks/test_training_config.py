@@ -118,6 +118,7 @@ def test_a_method_takes_its_knobs_and_the_schedule(make_config: MakeConfig) -> N
         **{
             "reliability": "co_training",
             "co_training.quantile": 0.4,
+            "co_training.sure": 0.7,
             "co_training.cross_from": 0.4,
             "co_training.border_weight": 0.3,
             "co_training.confidence": 0.8,
@@ -129,7 +130,9 @@ def test_a_method_takes_its_knobs_and_the_schedule(make_config: MakeConfig) -> N
             "seed": 5,
         }
     )
-    assert (cfg.model.quantile, cfg.model.border_weight, cfg.model.confidence) == (0.4, 0.3, 0.8)
+    model = cfg.model
+    assert (model.quantile, model.border_weight, model.confidence) == (0.4, 0.3, 0.8)
+    assert model.sure == 0.7
     assert cfg.custom_hooks[0] == {
         "type": "ReliabilityHook",
         "warmup": 0.2,

@@ -157,6 +157,22 @@ def test_an_opinion_carries_no_gradient(batch: tuple[Tensor, Tensor, Tensor]) ->
     torch.testing.assert_close(got, first.decode_head.conv_seg.weight.grad)
 
 
+def test_a_doubtful_label_stands_where_the_other_network_is_unsure(
+    batch: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    images, label, _ = batch
+    label = label % 255 % CLASSES
+    network = pair(sure=0.5)
+    losses = network.loss(images, samples(label, torch.zeros(2, 16, 16)))
+    logits = [logits_of(one, images)[0] for one in network.networks]
+    expected = torch.zeros(())
+    for one, other in (logits, logits[::-1]):
+        probability, said = other.softmax(1).max(1)
+        assert 0 < (probability >= 0.5).float().mean() < 1
+        expected = expected + cross_entropy(one, torch.where(probability >= 0.5, said, label))
+    torch.testing.assert_close(losses["decode.loss_co"], expected)
+
+
 def test_until_they_teach_each_other_doubtful_labels_teach_nothing(
     batch: tuple[Tensor, Tensor, Tensor],
 ) -> None:

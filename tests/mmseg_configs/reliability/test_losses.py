@@ -11,6 +11,7 @@ from mmseg_configs.reliability.losses import (
     ReliabilityCrossEntropy,
     co_training_loss,
     generalised_cross_entropy,
+    opinion_where_sure,
     paste_border,
     pixel_cross_entropy,
     pixel_weights,
@@ -141,6 +142,12 @@ def test_the_border_is_one_pixel_on_either_side() -> None:
     assert paste_border(pasted)[0].float().mean(0).tolist() == [0, 0, 0, 1, 1, 0, 0]
     assert not paste_border(torch.zeros_like(pasted)).any()
     assert not paste_border(torch.ones_like(pasted)).any()
+
+
+@pytest.mark.parametrize(("sure", "expected"), [(0.0, [0, 0]), (0.6, [1, 0]), (0.95, [1, 2])])
+def test_an_unsure_opinion_leaves_the_label(sure: float, expected: list[int]) -> None:
+    opinion = opinion_where_sure(LOGITS, torch.tensor([[[1, 2]]]), sure)
+    assert opinion.tolist() == [[expected]]
 
 
 def test_co_training_by_hand() -> None:
