@@ -248,6 +248,7 @@ def _build(path: Path, root: Path) -> Path:
     try:
         with ExitStack() as stack:
             what = f"reading {path.name}"
+            # wn asks for a class; it only calls it.
             wn.add(path, progress_handler=lambda **_: _Told(stack, what))  # type: ignore[arg-type]
     except Exception as error:  # whatever the parser makes of a file that is no WN-LMF
         shutil.rmtree(unfinished, ignore_errors=True)
