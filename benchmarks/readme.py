@@ -21,7 +21,7 @@ that the measurement must keep: the command ends with status 1 when one does not
 """
 BEGIN, END = "<!-- python -m benchmarks.readme writes this -->\n", "<!-- up to here -->\n"
 """Around the results in README.md."""
-STORIES = ("ladder", "street", "baselines")
+STORIES = ("ladder", "street", "techniques", "baselines")
 """The grids whose means stand in README.md."""
 
 Result = dict[str, Any]
