@@ -23,6 +23,8 @@ BEGIN, END = "<!-- python -m benchmarks.readme writes this -->\n", "<!-- up to h
 """Around the results in README.md."""
 STORIES = ("ladder", "street", "techniques", "baselines")
 """The grids whose means stand in README.md."""
+FEW = 4
+"""As many settings are told in a line, more in a table."""
 
 Result = dict[str, Any]
 
@@ -93,15 +95,12 @@ def headline(
         "(`python -m storybook.base_model.quality`).",
     ]
     measured = {name: results.get(f"compare_{name}") for name in grids}
-    stories = [
-        f"* {name}: "
-        + "; ".join(f"{r['setting']} {r['mean']:.3f} ± {r['deviation']:.3f}" for r in found["rows"])
-        for name in STORIES
-        if (found := measured.get(name))
-    ]
+    stories = [_story(name, found) for name in STORIES if (found := measured.get(name))]
     if stories:
-        told = "mIoU in whole runs, mean and deviation of several seeds (`make compare`):"
-        parts += [told, "\n".join(stories)]
+        parts += [
+            "mIoU in whole runs, mean and deviation of several seeds (`make compare`):",
+            *stories,
+        ]
     if missing := [name for name, result in measured.items() if not result]:
         parts.append(f"Grids of `make compare` that are not measured yet: {', '.join(missing)}.")
     bars = [{"benchmark": name, **bar} for name in results for bar in results[name]["bars"]]
@@ -116,6 +115,16 @@ def headline(
     if missed:
         parts.append(markdown_table(missed))
     return "\n\n".join(parts) + "\n"
+
+
+def _story(name: str, result: Result) -> str:
+    """A grid's means as a table, or in a line where there are few."""
+    means = {
+        row["setting"]: f"{row['mean']:.3f} ± {row['deviation']:.3f}" for row in result["rows"]
+    }
+    if len(means) <= FEW:
+        return f"* {name}: " + "; ".join(f"{setting} {told}" for setting, told in means.items())
+    return markdown_table([{name: setting, "mIoU": told} for setting, told in means.items()])
 
 
 def _demo(result: Result) -> str:

@@ -48,6 +48,10 @@ def test_tells_demo_story_and_what_is_missed() -> None:
     assert "not measured yet: street." in told
     assert "2 of 3 bars in [benchmarks/README.md](benchmarks/README.md) hold.\n" in told
     assert told.endswith("| `compare_ladder`: share of real labels | 0.68 | 0.9 |\n")
+    more = [{"setting": f"rung {n}", "mean": n / 10, "deviation": 0.0} for n in range(5)]
+    results["compare_ladder"] = result(rungs + more)
+    told = headline(EVALUATION, QUALITY, results, ["ladder"])
+    assert "| ladder | mIoU |\n| --- | --- |\n| class names | 0.610 ± 0.012 |\n" in told
     del results["compare_ladder"]
     assert headline(EVALUATION, QUALITY, results, []).endswith(") hold.\n")
 
