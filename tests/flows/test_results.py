@@ -12,6 +12,7 @@ from flows.results import (
     result_view,
     stages_markdown,
 )
+from tests.toys.runs import NOT_MEASURED
 
 EVALUATION = {
     "miou": 0.61,
@@ -23,16 +24,7 @@ EVALUATION = {
     "test_set": "data/storybook/test",
     "not_measured": [],
 }
-UNMEASURED = {
-    "miou": None,
-    "reference_miou": None,
-    "ratio": None,
-    "per_class": {},
-    "reference_per_class": {},
-    "images": 0,
-    "test_set": "none",
-    "not_measured": ["no test set"],
-}
+UNMEASURED = NOT_MEASURED | {"not_measured": ["no test set"]}
 
 
 def test_rows_are_the_classes_the_means_and_their_ratio() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from flows.grids import merged
 from tasks.params import InputError, Params, load_params
 from tasks.records import PROMPTS, write_json
 
@@ -95,13 +96,7 @@ def nested(key: str, value: Any) -> dict[str, Any]:
 
 def check_params(changes: dict[str, Any]) -> None:
     """Whether these are parameters, with values that may be."""
-
-    def merge(here: Any, there: Any) -> Any:
-        if not isinstance(here, dict) or not isinstance(there, dict):
-            return there
-        return {**here, **{key: merge(here.get(key), value) for key, value in there.items()}}
-
     try:
-        Params.model_validate(merge(DEFAULT, changes))
+        Params.model_validate(merged(DEFAULT, changes))
     except ValueError as error:
         raise AssertionError(str(error)) from None
