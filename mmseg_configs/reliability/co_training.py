@@ -88,10 +88,13 @@ class CoTrainingSegmentor(EncoderDecoder):
         batch, border = self._mix(Labelled(inputs, label, reliable))
         logits = [self._head_logits(network, batch) for network in self.networks]
         decoded = (logits[0]["decode"].detach(), logits[1]["decode"].detach())
-        agree = decoded[0].argmax(1) == decoded[1].argmax(1)
-        self.counts.add(batch.label, batch.reliable, self.ignore_index, agree)
+        said = (decoded[0].argmax(1), decoded[1].argmax(1))
+        self.counts.add(batch.label, batch.reliable, self.ignore_index, said[0] == said[1])
         if self.phase.cross:
-            opinions = [opinion_where_sure(each, batch.label, self.sure) for each in decoded]
+            opinions = [
+                opinion_where_sure(each, argmax, batch.label, self.sure)
+                for each, argmax in zip(decoded, said, strict=True)
+            ]
         else:
             opinions = [torch.full_like(batch.label, self.ignore_index)] * 2
         if self.phase.classmix and border is None:

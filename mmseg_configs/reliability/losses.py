@@ -121,7 +121,7 @@ def paste_border(pasted: Tensor) -> Tensor:
     return max_pool2d(either, kernel_size=3, stride=1, padding=1).bool().all(1)
 
 
-def opinion_where_sure(logits: Tensor, label: Tensor, sure: float) -> Tensor:
+def opinion_where_sure(logits: Tensor, said: Tensor, label: Tensor, sure: float) -> Tensor:
     """What a network says against the labels: its argmax where it is sure, elsewhere the label.
 
     Not in BECO, which takes every opinion: of the labels that are doubtful most are still right,
@@ -129,13 +129,16 @@ def opinion_where_sure(logits: Tensor, label: Tensor, sure: float) -> Tensor:
 
     Args:
         logits: float (N, C, H, W).
+        said: their argmax, ``int64 (N, H, W)``.
         label: ``int64 (N, H, W)``.
         sure: the least probability of the argmax; 0 takes every opinion.
 
     Returns:
         ``int64 (N, H, W)``.
     """
-    probability, said = logits.float().softmax(1).max(1)
+    if sure == 0:
+        return said
+    probability = logits.float().softmax(1).amax(1)
     return torch.where(probability >= sure, said, label)
 
 

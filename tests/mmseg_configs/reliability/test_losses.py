@@ -146,7 +146,7 @@ def test_the_border_is_one_pixel_on_either_side() -> None:
 
 @pytest.mark.parametrize(("sure", "expected"), [(0.0, [0, 0]), (0.6, [1, 0]), (0.95, [1, 2])])
 def test_an_unsure_opinion_leaves_the_label(sure: float, expected: list[int]) -> None:
-    opinion = opinion_where_sure(LOGITS, torch.tensor([[[1, 2]]]), sure)
+    opinion = opinion_where_sure(LOGITS, LOGITS.argmax(1), torch.tensor([[[1, 2]]]), sure)
     assert opinion.tolist() == [[expected]]
 
 
