@@ -40,6 +40,7 @@ class Recipe:
         adapter: None where there is none.
         device: its kind, such as "cuda".
         libraries: name and version.
+        format: `FORMAT` of the machine that plans.
     """
 
     section: SampleImages
@@ -47,6 +48,7 @@ class Recipe:
     adapter: Adapter | None
     device: str
     libraries: tuple[tuple[str, str], ...]
+    format: int = FORMAT
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def read_recipe(params: Params, root: Path = Path()) -> Recipe:
 
 
 def check_worker(recipe: Recipe, root: Path = Path()) -> None:
-    """Whether this machine has the model, the adapter and the libraries of the recipe.
+    """Whether this machine has the model, adapter, libraries and sample format of the recipe.
 
     Raises:
         InputError: it does not.
@@ -112,6 +114,7 @@ def check_worker(recipe: Recipe, root: Path = Path()) -> None:
             combine(file_digests(model.folder, model_files(model), cache)),
         ),
         "libraries": (recipe.libraries, library_versions()),
+        "the format of samples (tasks/sample_shards.py)": (recipe.format, FORMAT),
     }
     if recipe.adapter:
         path = root / "models/lora" / ADAPTER_FILE
@@ -123,7 +126,7 @@ def check_worker(recipe: Recipe, root: Path = Path()) -> None:
             raise InputError(
                 f"sample_images: {what} of this machine, {socket.gethostname()}, is not what the "
                 f"run is planned with: {here} instead of {planned}; copy it from the machine that "
-                "plans, or install the versions of requirements.lock"
+                "plans, check out its commit, or install the versions of requirements.lock"
             )
 
 
