@@ -198,6 +198,15 @@ def test_a_quantile_leaves_out_what_is_no_number(section: Callable[..., FilterMa
     assert rules(verdicts) == ["finite", "min_area", "min_area", "", "", ""]
 
 
+def test_a_score_that_equals_its_bound_passes(section: Callable[..., FilterMasks]) -> None:
+    """float32(0.2) is above 0.2, and float32(0.7) below 0.7."""
+    given = table([scored(border=0.2, largest=0.7)])
+    assert told(judge(given, section(max_border=0.2, min_largest=0.7))) == [""]
+    assert rules(judge(given, section(max_border=0.19999999))) == ["max_border"]
+    assert rules(judge(given, section(min_largest=0.70000001))) == [""]
+    assert rules(judge(given, section(min_largest=0.7000001))) == ["min_largest"]
+
+
 def test_near_duplicates_of_kept_samples_go(section: Callable[..., FilterMasks]) -> None:
     rows = table(
         {"hash": 0b00000},
