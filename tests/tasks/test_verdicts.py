@@ -225,6 +225,14 @@ def test_near_duplicates_of_kept_samples_go(section: Callable[..., FilterMasks])
     assert judge(rows, section(duplicates="keep")).kept.all()
 
 
+def test_near_duplicates_are_looked_for_anew(section: Callable[..., FilterMasks]) -> None:
+    """Farther too than score_masks, at 6 bits, has noted."""
+    rows = table({"hash": 0}, {"hash": 0b1111111})
+    for most, found in ((7, "differs from s0 in 7 bits, duplicates at most 7"), (6, "")):
+        asked = section(duplicates="reject", duplicate_distance=most)
+        assert told(judge(rows, asked)) == ["", found]
+
+
 def test_of_exact_copies_one_is_kept_whatever_becomes_of_the_first(
     section: Callable[..., FilterMasks],
 ) -> None:
