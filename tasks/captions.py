@@ -5,9 +5,9 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -18,6 +18,17 @@ from tasks.templates import Filled, upper_first
 
 AMBIGUOUS = ""
 """Stands for the class of a word that two classes know and neither owns."""
+
+T = TypeVar("T")
+
+
+class Table(dict[tuple[str, ...], T]):
+    """Words of a phrase -> what is known of it; made whole before phrases are looked for."""
+
+    @cached_property
+    def longest(self) -> int:
+        """Words of its longest phrase."""
+        return max(map(len, self), default=0)
 
 
 @dataclass(frozen=True)
@@ -35,13 +46,13 @@ class Known:
     is_word: bool = True
 
 
-Phrases = dict[tuple[str, ...], Known]
+Phrases = Table[Known]
 """Words of a phrase -> what it says."""
 SINGULAR = listed("a an another each her his its my one our that the their this your")
 """Words before a noun like sheep that make it one of them."""
 _POSSESSIVE = re.compile(r"['\u2019](?:s\b|(?=\W|$))", re.IGNORECASE)
 
-Claims = dict[tuple[str, ...], set[str]]
+Claims = Table[set[str]]
 """Words of a phrase -> all classes that know it, whoever has the better claim."""
 
 TABLE = Path(__file__).parent / "lexicons/captions.yaml"
@@ -141,8 +152,9 @@ def _table() -> dict[str, Any]:
 
 
 @cache
-def _compounds() -> frozenset[tuple[str, ...]]:
-    return frozenset(_key(form) for text in _table()["compounds"] for form in (text, plural(text)))
+def _compounds() -> Table[None]:
+    texts = _table()["compounds"]
+    return Table({_key(form): None for text in texts for form in (text, plural(text))})
 
 
 def _key(text: str) -> tuple[str, ...]:
@@ -155,7 +167,7 @@ def phrase_table(entries: Sequence[Entry], stop_words: Iterable[str] = ()) -> Ph
     A word that another class takes is that class's, or `AMBIGUOUS` where that does not use it.
     Stop words count before words of the classes, then come `TABLE`'s words and its compounds.
     """
-    table: Phrases = {_key(word): Known(None, False) for word in stop_words}
+    table = Phrases({_key(word): Known(None, False) for word in stop_words})
     for entry in entries:
         for word in entry.words:
             if word.text not in entry.taken:
@@ -185,7 +197,7 @@ def _add(table: Phrases, name: str, text: str, own: Collection[tuple[str, ...]] 
 
 def claim_table(entries: Iterable[Entry]) -> Claims:
     """All phrases of all classes, in singular and plural."""
-    table: Claims = {}
+    table = Claims()
     for entry in entries:
         own = [word.text for word in entry.words]
         for word in own + _table()["also_said"].get(entry.synset, []):
@@ -200,7 +212,7 @@ def find_claims(text: str, table: Claims) -> set[str]:
     Only compounds hide what is inside: they are the same whatever the classes.
     """
     parts = [word for word, _, _ in words(text)]
-    longest = max(map(len, (*table, *_compounds())))
+    longest = max(table.longest, _compounds().longest)
     spans = [
         (at, at + count)
         for at in range(len(parts))
@@ -226,9 +238,8 @@ def find_mentions(text: str, table: Phrases) -> tuple[Mention, ...]:
     unmarked: list[Mention] = []
     at = 0
     parts = words(text)
-    longest = max(map(len, table), default=0)
     while at < len(parts):
-        for count in range(min(longest, len(parts) - at), 0, -1):
+        for count in range(min(table.longest, len(parts) - at), 0, -1):
             known = table.get(tuple(word for word, _, _ in parts[at : at + count]))
             if known is None:
                 continue

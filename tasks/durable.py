@@ -7,6 +7,7 @@ is flushed to the disk too. Imports no torch.
 import itertools
 import os
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,8 +31,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
         OSError: it cannot be written; nothing is left of it, and ``path`` is as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    writer = f"{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
-    partial = path.with_name(f"{path.name}.{writer}{PARTIAL}")
+    partial = partial_name(path)
     try:
         with open(partial, "wb") as file:
             yield file
@@ -42,6 +42,12 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def partial_name(path: Path) -> Path:
+    """A name to make a file or folder under, which no other process and no other thread takes."""
+    writer = f"{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
+    return path.with_name(f"{path.name}.{writer}{PARTIAL}")
 
 
 def sync(path: Path) -> None:
@@ -61,12 +67,18 @@ def sync_tree(folder: Path) -> None:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what processes of this machine that are no more have left half written."""
+    """Remove the files and folders that processes that are no more have left half written.
+
+    Of processes of this machine: whether those of another run cannot be seen.
+    """
     mine = re.compile(rf"\.{re.escape(socket.gethostname())}\.(\d+)\.\d+{re.escape(PARTIAL)}$")
     for path in folder.glob(f"*{PARTIAL}"):
         written_by = mine.search(path.name)
         if written_by and not _runs(int(written_by[1])):
-            path.unlink(missing_ok=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _runs(process: int) -> bool:

@@ -74,6 +74,9 @@ def encode_texts(
 ) -> Texts:
     """Encode each caption that occurs once, as sampling does, and the empty one.
 
+    The empty one is what guidance leads away from: zeros, where the pipeline is an XL that was
+    trained so.
+
     Args:
         pipeline: loses its text encoders, which all is said to then.
         captions: all that will be needed.
@@ -94,6 +97,8 @@ def encode_texts(
             pooled.append(encoded[2].to("cpu", dtype))
     for name in encoders:
         setattr(pipeline, name, None)
+    if pooled and pipeline.config.force_zeros_for_empty_prompt:
+        embeddings[0][0], pooled[0][0] = 0, 0
     return Texts(
         {caption: row for row, caption in enumerate(distinct)},
         torch.cat(embeddings),

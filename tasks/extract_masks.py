@@ -16,7 +16,7 @@ from tasks import records
 from tasks.captures import decode_capture
 from tasks.entry import run_stage
 from tasks.label_maps import decode
-from tasks.mask_shards import MaskJob, shard_jobs
+from tasks.mask_shards import MaskJob, check_worker, shard_jobs
 from tasks.masks import Mask, Sampled, batches, extract
 from tasks.params import Params
 from tasks.progress import progress
@@ -69,7 +69,12 @@ def compute_shard(job: MaskJob, root: Path = Path()) -> Shard:
     Args:
         job: of `tasks.mask_shards.shard_jobs`.
         root: the repository root, unless the job brings its samples along.
+
+    Raises:
+        InputError: this machine would make other bytes, see `tasks.mask_shards.check_worker`, or
+            the samples are missing or damaged.
     """
+    check_worker(job)
     return pack(job, extract_shard(job, root))
 
 

@@ -36,7 +36,9 @@ FOLDS = Path(".maskloom/folds")
 """Where the folds' datasets lie, from the repository root."""
 CHECKPOINT_INTERVAL = 500
 BATCH_SIZE = 16
-"""Images labelled at a time, where they have the same size."""
+"""Images labelled at a time, where they have the same size, and at most."""
+LOGITS_BYTES = 1 << 30
+"""Room for their logits: of 920 labels at 512x512 pixels, one image has 0.9 GiB."""
 
 Row = dict[str, Any]
 
@@ -110,10 +112,10 @@ def mask_quality(label: np.ndarray, probabilities: np.ndarray, temperature: floa
     """
     counted = label != ignore_value(label.dtype)
     given = label[counted].astype(np.int64)
-    found = probabilities[:, counted]
     if not given.size:
         return Quality(None, {})
-    scores, best = found[given, np.arange(given.size)], found.argmax(0)
+    scores = probabilities[given, *np.nonzero(counted)]
+    best = probabilities.argmax(0)[counted]
     return Quality(
         _softmin(scores, temperature),
         {
@@ -134,9 +136,11 @@ def _softmin(scores: np.ndarray, temperature: float) -> float:
 
 def label_probabilities(segmenter: Segmenter, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """``float32 (C, H, W)`` for each RGB image ``uint8 (H, W, 3)``, in their order."""
-    for _, same_size in itertools.groupby(images, np.shape):
+    for (height, width, _), same_size in itertools.groupby(images, np.shape):
+        room = LOGITS_BYTES // (4 * len(segmenter.class_names) * height * width)
+        batch_size = max(1, min(BATCH_SIZE, room))
         prepared = (segmenter.pipeline({"img": image[..., ::-1]}) for image in same_size)
-        for batch in records.batched(prepared, BATCH_SIZE):
+        for batch in records.batched(prepared, batch_size):
             with torch.no_grad():
                 found = segmenter.network.test_step(pseudo_collate(batch))
             for sample in found:

@@ -5,10 +5,11 @@ a few bytes a prompt. Imports no torch.
 """
 
 import hashlib
+import socket
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import metadata
 from itertools import groupby
 from pathlib import Path
@@ -153,15 +154,37 @@ def _key(prompt_id: str) -> int:
     return int(prompt_id, 16)
 
 
+@cache
+def code_digest() -> str:
+    """Digest of the code and the libraries that make masks, as this process found them first."""
+    here = Path(__file__).parent
+    versions = {name: metadata.version(name) for name in LIBRARIES}
+    return combine(
+        {name: records.content_id((here / name).read_text()) for name in CODE} | versions
+    )
+
+
+def check_worker(job: MaskJob) -> None:
+    """Whether this machine has the code and the libraries that the job is planned with.
+
+    Raises:
+        InputError: it does not.
+    """
+    here = code_digest()
+    if here != job.code:
+        versions = ", ".join(f"{name} {metadata.version(name)}" for name in LIBRARIES)
+        raise InputError(
+            f"extract_masks: the code of tasks/ or the libraries of this machine, "
+            f"{socket.gethostname()}, are not what the run is planned with: digest {here[:16]} "
+            f"({versions}) instead of {job.code[:16]}; bring it to the commit of the machine that "
+            "plans, install the versions of requirements.lock and start its worker anew"
+        )
+
+
 def shard_jobs(params: Params, root: Path = Path()) -> Iterator[MaskJob]:
     """All shards of the run that is configured, in the order of its index."""
     classes = PromptClasses(root / "data/prompts.parquet")
     values = params.expand_prompts.label_values
-    here = Path(__file__).parent
-    versions = {name: metadata.version(name) for name in LIBRARIES}
-    code = combine(
-        {name: records.content_id((here / name).read_text()) for name in CODE} | versions
-    )
     index = records.stream_rows(root / "data/samples/index.parquet")
     for shard, members in groupby(index, key=lambda row: row["shard"]):
         rows = list(members)
@@ -173,5 +196,5 @@ def shard_jobs(params: Params, root: Path = Path()) -> Iterator[MaskJob]:
             values,
             shard,
             rows[0]["shard_digest"],
-            code,
+            code_digest(),
         )

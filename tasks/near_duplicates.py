@@ -3,12 +3,14 @@
 The hash is pHash (Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions",
 2010): the signs of the 8x8 lowest frequencies of a 32x32 picture, without the constant ones. The
 index is multi-index hashing (Norouzi et al., CVPR 2012): hashes that differ in at most d bits agree
-in some part of it, so only rows that share a part are compared.
+in some part of it, so only rows that share a part are compared. Few hashes, or a large d, have more
+keys than are worth it: then all are compared with all.
 """
 
 from collections.abc import Iterator
 from functools import cache
 from itertools import combinations, pairwise
+from math import comb
 
 import cv2
 import numpy as np
@@ -17,6 +19,10 @@ SIDE, KEPT = 32, 8
 BITS = KEPT * KEPT
 NONE = -1
 """In place of a row's nearest earlier one where there is none."""
+ROWS_A_KEY = 64
+"""A pass over the rows by one key takes as long as comparing each with about so many."""
+AT_ONCE = 1 << 18
+"""Pairs of hashes that are held at a time."""
 
 
 @cache
@@ -48,8 +54,9 @@ def perceptual_hash(small: np.ndarray) -> np.ndarray:
 def nearest_earlier(hashes: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     """For each row the nearest of the rows before it, at most ``most`` bits away.
 
-    Time grows with the number of rows as long as hashes of different pictures spread over the keys;
-    memory does not depend on how many pairs there are.
+    Time grows with the number of rows as long as hashes of different pictures spread over the keys,
+    and those are fewer than comparing all with all takes; memory does not depend on how many pairs
+    there are.
 
     Args:
         hashes: ``uint64 (N,)``, in the order in which the first one is the original.
@@ -67,10 +74,29 @@ def nearest_earlier(hashes: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarr
     if most and len(unique) > 1:
         order = np.argsort(first)
         originals = first[order]
-        found, bits = _index(unique[order], most)
+        equal = _bands_of_a_key(len(order), most)
+        few = comb(most + equal, equal) * ROWS_A_KEY < len(order)
+        found, bits = _index(unique[order], most) if few else _all(unique[order], most)
         there = found != NONE
         nearest[originals[there]] = originals[found[there]]
         distance[originals[there]] = bits[there]
+    return nearest, distance
+
+
+def _all(hashes: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """`_index` by comparing each with all before it, some rows at a time."""
+    count = len(hashes)
+    nearest, distance = np.full(count, NONE), np.zeros(count, np.int64)
+    height = max(1, AT_ONCE // count)
+    for first in range(0, count, height):
+        own = hashes[first : first + height]
+        bits = np.bitwise_count(own[:, None] ^ hashes[None, : first + len(own)])
+        bits[:, first:][np.triu_indices(len(own))] = BITS + 1  # itself, and those after it
+        best = bits.argmin(1)  # the first of equals
+        least = bits[np.arange(len(own)), best].astype(np.int64)
+        close = least <= most
+        nearest[first : first + height] = np.where(close, best, NONE)
+        distance[first : first + height] = np.where(close, least, 0)
     return nearest, distance
 
 
@@ -102,15 +128,20 @@ def _keys(hashes: np.ndarray, most: int) -> Iterator[np.ndarray]:
     """Keys such that hashes at most ``most`` bits apart have one of them in common.
 
     The 64 bits are cut into ``most + r`` bands. So many different bits leave at least r bands
-    untouched, so the choices of r bands are the keys; r is the least that gives a key of as many
-    bits as the number of rows has.
+    untouched, so the choices of r bands are the keys.
     """
-    wanted = max(1, (len(hashes) - 1).bit_length())
-    equal = 1
-    while equal * (BITS // (most + equal)) < wanted and most + equal < BITS:
-        equal += 1
+    equal = _bands_of_a_key(len(hashes), most)
     bands = most + equal
     edges = np.linspace(0, BITS, bands + 1).astype(int)
     parts = [np.uint64(sum(1 << bit for bit in range(low, high))) for low, high in pairwise(edges)]
     for chosen in combinations(parts, equal):
         yield hashes & np.bitwise_or.reduce(np.array(chosen, np.uint64))
+
+
+def _bands_of_a_key(count: int, most: int) -> int:
+    """The least number of bands that gives a key of as many bits as the number of rows has."""
+    wanted = max(1, (count - 1).bit_length())
+    equal = 1
+    while equal * (BITS // (most + equal)) < wanted and most + equal < BITS:
+        equal += 1
+    return equal

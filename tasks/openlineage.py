@@ -5,9 +5,9 @@ read. Run ids come from the run and the stage, so events that are sent twice are
 Nothing leaves this machine but where an endpoint is given. Imports no torch.
 """
 
+import http.client
 import json
 import os
-import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterable, Iterator
@@ -84,9 +84,10 @@ def send(found: Iterable[Json], url: str) -> int:
         try:
             with urllib.request.urlopen(request, timeout=TIMEOUT):
                 count += 1
-        except (urllib.error.URLError, TimeoutError) as error:
+        except (OSError, http.client.HTTPException) as error:
+            told = " ".join(str(error).split())  # may be a line that is no HTTP, with its end
             raise InputError(
-                f"--url: {endpoint} did not take event {count + 1} ({error}); is an OpenLineage "
+                f"--url: {endpoint} did not take event {count + 1} ({told}); is an OpenLineage "
                 "server there? --out FILE writes the events instead"
             ) from None
     return count

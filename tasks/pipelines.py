@@ -85,14 +85,20 @@ def read_pipeline(
     found = read_model(find_model(model, root))
     with _quiet_libraries():
         parts = inspect.signature(getattr(diffusers, found.pipeline)).parameters
-        # Not part of the generator: one that blackens images, and what only it needs.
-        off = {"safety_checker": None, "requires_safety_checker": False, "feature_extractor": None}
+        # Not part of the generator: what blackens images, what only it needs, and what writes a
+        # watermark into XL's pixels wherever its library happens to be installed.
+        off = {
+            "safety_checker": None,
+            "requires_safety_checker": False,
+            "feature_extractor": None,
+            "add_watermarker": False,
+        }
         pipeline = DiffusionPipeline.from_pretrained(
             found.folder,
             dtype=dtype,
             local_files_only=True,
             use_safetensors=True,
-            **(off if "safety_checker" in parts else {}),
+            **{name: value for name, value in off.items() if name in parts},
         )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline

@@ -102,6 +102,9 @@ def run(params: Params, root: Path = Path()) -> None:
         look_closer(found)
     if found.problems:
         raise InputError("\n".join(message for _, message in found.problems))
+    if found.reference and found.model:
+        sampling = params.sample_images
+        found.reference.tell_memory(sampling.height, sampling.width, found.model.vae_factor)
     with new_file(root / PASSED) as file:
         file.write(json.dumps(fingerprint).encode())
     for name, record in inputs.items():

@@ -3,11 +3,14 @@
 Everything that `tasks.preflight` asks about ``adapt_lora``. Imports no torch.
 """
 
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from tasks.adapters import adapter_problems, find_adapter
 from tasks.base_models import BaseModel
@@ -25,8 +28,14 @@ from tasks.reference_images import (
     used_images,
 )
 
+log = logging.getLogger(__name__)
+
 MADE_HERE = Path("models/lora")
 """What the stage writes."""
+CHANNELS = 4
+"""Of the latents of every Stable Diffusion that can be sampled from."""
+MEMORY_SHARE = 0.5
+"""Of the machine's memory, from which on latents are warned of."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,33 @@ class Reference:
             "captions": content_id(dict(self.captions)),
             **naming,
         }
+
+    def latent_bytes(self, height: int, width: int, vae_factor: int) -> int:
+        """What training holds in the machine's memory: the latents of all windows, as float32.
+
+        Args:
+            height, width: of sampling, in pixels.
+            vae_factor: pixels per latent position.
+        """
+        windows = len(self.images) * self.section.crops_per_image * (1 + self.section.flip)
+        return windows * CHANNELS * (height // vae_factor) * (width // vae_factor) * 4
+
+    def tell_memory(self, height: int, width: int, vae_factor: int) -> None:
+        """Log `latent_bytes` where there are images, as a warning where they are many."""
+        if not self.images:
+            return
+        needed = self.latent_bytes(height, width, vae_factor)
+        whole = psutil.virtual_memory().total
+        told = f"{len(self.images)} images take about {needed / 1e9:.2g} GB of memory as latents"
+        if needed > MEMORY_SHARE * whole:
+            log.warning(
+                "adapt_lora.images: %s, of %.2g GB that the machine has; lower "
+                "adapt_lora.max_images or crops_per_image, or set flip: false",
+                told,
+                whole / 1e9,
+            )
+        else:
+            log.info("adapt_lora.images: %s", told)
 
     def slow_problems(self, tokenizers: Sequence[Any], longest: int) -> list[str]:
         """What only decoding the images and counting tokens tells.

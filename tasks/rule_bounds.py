@@ -61,10 +61,14 @@ class Rule:
         return self.score in CLASS_SCORES
 
     def holds(self, value: float | None, bound: float | None) -> bool | None:
-        """Whether a score is on the right side; None where there is nothing to compare."""
+        """Whether a score is on the right side; None where there is nothing to compare.
+
+        As ``float32``, which scores are kept in: see `tasks.verdicts`.
+        """
         if value is None or bound is None:
             return None
-        return not (value < bound if self.is_least else value > bound)
+        score, limit = np.float32(value), np.float32(bound)
+        return bool(score >= limit if self.is_least else score <= limit)
 
 
 def rules_of(section: Row) -> Iterator[Rule]:

@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 OUT = Path("data/samples")
+CPU_IS_FULL = "DefaultCPUAllocator"
+"""In the text of the plain RuntimeError that PyTorch raises where the CPU's memory does not do."""
 
 
 class Sampler:
@@ -78,12 +80,12 @@ class Sampler:
             part = slice(first, min(first + self.batch_size, len(rows)))
             try:
                 images, captures = sample_batch(self._pipeline, self._section, rows[part])
-            except (torch.OutOfMemoryError, MemoryError) as error:
-                why = str(error).partition("\n")[0]
             except Exception as error:
-                prompts = ", ".join(row["prompt_id"] for row in rows[part])
-                error.add_note(f"while sampling the prompts {prompts}")
-                raise
+                if not _is_out_of_memory(error):
+                    prompts = ", ".join(row["prompt_id"] for row in rows[part])
+                    error.add_note(f"while sampling the prompts {prompts}")
+                    raise
+                why = str(error).partition("\n")[0]
             else:
                 yield part, images, captures
                 first = part.stop
@@ -107,6 +109,11 @@ class Sampler:
             self.batch_size,
             self.batch_size,
         )
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    full = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return full or (isinstance(error, RuntimeError) and CPU_IS_FULL in str(error))
 
 
 class Packing:

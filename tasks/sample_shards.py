@@ -22,6 +22,7 @@ from tasks.params import InputError, Params, SampleImages
 
 FORMAT = 2
 """Raised when what a sample's bytes are made of changes; part of every sample's identity."""
+XL = "StableDiffusionXLPipeline"
 LIBRARIES = ("torch", "diffusers", "transformers")
 """Their versions are part of a shard's fingerprint."""
 
@@ -40,6 +41,8 @@ class Recipe:
         adapter: None where there is none.
         device: its kind, such as "cuda".
         libraries: name and version.
+        pipeline: class name of the base model's.
+        format: `FORMAT` of the machine that plans.
     """
 
     section: SampleImages
@@ -47,6 +50,8 @@ class Recipe:
     adapter: Adapter | None
     device: str
     libraries: tuple[tuple[str, str], ...]
+    pipeline: str = ""
+    format: int = FORMAT
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,8 @@ class SampleJob:
     def ids(self) -> list[str]:
         """The rows' sample ids."""
         recipe = self.recipe
-        return [
-            sample_id(row, recipe.section, recipe.model, recipe.adapter, recipe.device)
-            for row in self.rows
-        ]
+        made_by = (recipe.section, recipe.model, recipe.adapter, recipe.device, recipe.pipeline)
+        return [sample_id(row, *made_by) for row in self.rows]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -86,20 +89,22 @@ def read_recipe(params: Params, root: Path = Path()) -> Recipe:
     """
     section = params.sample_images
     digest = records.read_json(root / "models/lora/adapter.json")["digest"]
+    model = records.read_json(root / "data/inputs/model.json")
     device = section.device
     if device == "auto":
         device = choose_device(device)
     return Recipe(
         section,
-        records.read_json(root / "data/inputs/model.json")["digest"],
+        model["digest"],
         (digest, params.adapt_lora.scale) if digest else None,
         device.partition(":")[0],
         library_versions(),
+        model.get("pipeline", ""),
     )
 
 
 def check_worker(recipe: Recipe, root: Path = Path()) -> None:
-    """Whether this machine has the model, the adapter and the libraries of the recipe.
+    """Whether this machine has the model, adapter, libraries and sample format of the recipe.
 
     Raises:
         InputError: it does not.
@@ -112,6 +117,7 @@ def check_worker(recipe: Recipe, root: Path = Path()) -> None:
             combine(file_digests(model.folder, model_files(model), cache)),
         ),
         "libraries": (recipe.libraries, library_versions()),
+        "the format of samples (tasks/sample_shards.py)": (recipe.format, FORMAT),
     }
     if recipe.adapter:
         path = root / "models/lora" / ADAPTER_FILE
@@ -123,7 +129,7 @@ def check_worker(recipe: Recipe, root: Path = Path()) -> None:
             raise InputError(
                 f"sample_images: {what} of this machine, {socket.gethostname()}, is not what the "
                 f"run is planned with: {here} instead of {planned}; copy it from the machine that "
-                "plans, or install the versions of requirements.lock"
+                "plans, check out its commit, or install the versions of requirements.lock"
             )
 
 
@@ -173,6 +179,7 @@ def sample_id(
     model: str,
     adapter: tuple[str, float] | None,
     device: str,
+    pipeline: str = "",
 ) -> str:
     """The identity of a sample: a hash of all that its bytes are made from, batching aside.
 
@@ -182,7 +189,10 @@ def sample_id(
         model: digest of the base model.
         adapter: digest and scale of the adapter, if there is one.
         device: its kind, such as "cuda".
+        pipeline: class name of the base model's.
     """
+    # Ids of the other pipelines are older than XL's own way to leave the prompt empty.
+    own_empty = pipeline == XL and not row["negative_prompt"]
     return records.content_id(
         "sample",
         FORMAT,
@@ -198,4 +208,5 @@ def sample_id(
         section.capture.model_dump(),
         section.dtype,
         device,
+        *(["empty: the model's own"] if own_empty else []),
     )

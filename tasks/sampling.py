@@ -83,9 +83,11 @@ def sample_batch(
                     pipeline.unet, len(rows), step, capture.self_attention.resolution
                 )
             )
+        negative = [row["negative_prompt"] for row in rows]
         images = pipeline(
             [row["text"] for row in rows],
-            negative_prompt=[row["negative_prompt"] for row in rows],
+            # XL was trained with zeros for no prompt, and takes them only where none is given.
+            negative_prompt=negative if any(negative) else None,
             height=section.height,
             width=section.width,
             num_inference_steps=section.num_inference_steps,

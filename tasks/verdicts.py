@@ -210,7 +210,11 @@ def _bounds(limit: float | Quantile | None, values: np.ndarray, code: np.ndarray
 
 
 def _breaks(rule: str, values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Where a value lies on the wrong side of its bound; never where either is NaN."""
+    """Where a value lies on the wrong side of its bound; never where either is NaN.
+
+    As ``float32``, which scores are kept in: one that equals its bound is not beyond it.
+    """
+    values, bounds = values.astype(np.float32), bounds.astype(np.float32)
     broken: np.ndarray = values < bounds if rule.startswith("min") else values > bounds
     return broken
 

@@ -21,7 +21,7 @@ from typing import Any
 import wn
 from wn.util import ProgressHandler
 
-from tasks.durable import new_file
+from tasks.durable import new_file, partial_name, remove_abandoned
 from tasks.english import normalise
 from tasks.lexicon import Sense, Word
 from tasks.params import InputError, Relation
@@ -241,8 +241,8 @@ def _build(path: Path, root: Path) -> Path:
     folder = root / STORE / digest
     if (folder / "wn.db").is_file():
         return folder
-    unfinished = folder.with_name(f"{digest}.{os.getpid()}.partial")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    remove_abandoned(folder.parent)
+    unfinished = partial_name(folder)
     unfinished.mkdir(parents=True)
     wn.config.data_directory = unfinished
     try:
@@ -257,7 +257,12 @@ def _build(path: Path, root: Path) -> Path:
             "of a wordnet, also compressed"
         ) from None
     _write_index(wn.Wordnet("*", expand=""), unfinished / INDEX)
-    unfinished.replace(folder)
+    try:
+        unfinished.replace(folder)
+    except OSError:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if not (folder / "wn.db").is_file():  # unless another process was as far before
+            raise
     return folder
 
 

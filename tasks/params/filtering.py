@@ -108,7 +108,7 @@ class FilterMasks(Section):
     min_similarity: CosineBound
     min_quality: ShareBound
     duplicates: Literal["keep", "reject"]
-    duplicate_distance: int = Field(ge=0)
+    duplicate_distance: int = Field(ge=0, le=16)
     max_per_class: Annotated[int | Ratio | None, BeforeValidator(_most)]
     min_per_class: int = Field(ge=0)
     absent: Literal["reject", "allow"]

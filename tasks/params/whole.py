@@ -76,11 +76,4 @@ class Params(Section):
                 "score_masks.cross_validation.folds: filter_masks.min_quality needs 2 or more, "
                 "not 0; set folds: 3, or the rule to null"
             )
-        found = scores.duplicate_distance
-        if rules.duplicates == "reject" and rules.duplicate_distance > found:
-            problems.append(
-                "score_masks.duplicate_distance: filter_masks.duplicate_distance asks for "
-                f"{rules.duplicate_distance} bits, and duplicates are looked for up to {found}; "
-                "raise it"
-            )
         return problems

@@ -12,6 +12,7 @@ from tasks.captions import (
     TABLE,
     Caption,
     Mention,
+    Table,
     append_classes,
     claim_table,
     find_claims,
@@ -107,6 +108,21 @@ VOC = [
 )  # fmt: skip
 def test_what_captions_say_of_voc_s_classes(text: str, names: list[str]) -> None:
     assert Caption("", text, find_mentions(text, phrase_table(VOC))).names == names
+
+
+def test_the_longest_phrase_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for each of many sentences: a table may hold thousands of phrases."""
+    passes = []
+    monkeypatch.setattr(
+        Table, "__iter__", lambda table: passes.append(len(table)) or dict.__iter__(table)
+    )
+    phrases, claims = phrase_table(VOC), claim_table(VOC)
+    find_claims("a dog", claims), find_mentions("a dog", phrases)
+    passes.clear()
+    for _ in range(3):
+        assert find_claims("a dog train", claims) == {"dog", "train"}
+        assert [one.name for one in find_mentions("a train", phrases)] == ["train"]
+    assert passes == []
 
 
 def test_claims_look_into_all_but_compounds() -> None:

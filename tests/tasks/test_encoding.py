@@ -64,6 +64,9 @@ def test_each_caption_is_encoded_once_as_the_pipeline_does_it(
     else:
         assert pooled is None
     assert pipeline.text_encoder is None
+    empty, empty_pooled = texts.pick([""])
+    assert bool(empty.any()) == (kind != "XL")
+    assert empty_pooled is None or not empty_pooled.any()
 
 
 def count_encoded(pipeline: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:

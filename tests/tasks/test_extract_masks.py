@@ -2,6 +2,7 @@ import hashlib
 import pickle
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +195,12 @@ def test_a_shard_of_masks_is_the_same_wherever_it_is_extracted(
     finished = store.find(job.fingerprint)
     assert finished and finished.path.read_bytes() == shard.data
     assert finished.entries == shard.entries
+
+
+def test_a_worker_that_would_make_other_masks_refuses(
+    tmp_path: Path, make_params: Callable[..., Params]
+) -> None:
+    write_samples(tmp_path, [sampled(halves(), ["car", "dog"])])
+    (job,) = shard_jobs(make_params(), tmp_path)
+    with pytest.raises(InputError, match=r"code of tasks/ or the libraries.*instead of abc; bring"):
+        compute_shard(replace(job, code="abc"), tmp_path)

@@ -3,15 +3,24 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from cleanlab.segmentation.rank import get_label_quality_scores
 
-from tasks import records
+from tasks import label_quality, records
 from tasks.in_use import read_in_use
-from tasks.label_quality import Labelled, cross_validate, fold_of, mask_quality, recipe
+from tasks.label_quality import (
+    Labelled,
+    cross_validate,
+    fold_of,
+    label_probabilities,
+    mask_quality,
+    recipe,
+)
 from tasks.params import CrossValidation, InputError, Params
 from tasks.shards import Member
 
@@ -59,6 +68,29 @@ def test_quality_of_a_class_is_of_what_either_says() -> None:
     assert quality.by_value[1] == pytest.approx(1 / 3)
     assert quality.by_value[0] == pytest.approx(1 / 3)
     assert mask_quality(label, sure, 0.1).whole == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize(("room", "sizes"), [(1 << 30, [5, 2]), (2 * 4 * 3 * 64, [2, 2, 1, 1, 1])])
+def test_logits_of_a_batch_have_room(
+    room: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three labels: two images of 8x8 pixels at a time, but one of 16x16 whatever it takes."""
+    asked = []
+
+    def test_step(batch: dict[str, list[np.ndarray]]) -> list[Any]:
+        asked.append(len(batch["inputs"]))
+        logits = [torch.zeros(3, *image.shape[:2]) for image in batch["inputs"]]
+        return [SimpleNamespace(seg_logits=SimpleNamespace(data=each)) for each in logits]
+
+    network: Any = SimpleNamespace(
+        class_names=("a", "b", "c"),
+        pipeline=lambda given: {"inputs": given["img"]},
+        network=SimpleNamespace(test_step=test_step),
+    )
+    monkeypatch.setattr(label_quality, "LOGITS_BYTES", room)
+    images = [np.zeros((8, 8, 3), np.uint8)] * 5 + [np.zeros((16, 16, 3), np.uint8)] * 2
+    shapes = [each.shape for each in label_probabilities(network, images)]
+    assert asked == sizes and shapes == [(3, 8, 8)] * 5 + [(3, 16, 16)] * 2
 
 
 def test_twins_share_a_fold_and_folds_are_of_a_size() -> None:

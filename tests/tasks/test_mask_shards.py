@@ -80,13 +80,24 @@ def test_a_fingerprint_is_of_all_that_makes_the_masks(
     ]
     write_samples(tmp_path / "names", SHARDS | {"car-0000": [(7, ["dog"]), (3, ["dog", "car"])]})
     assert fingerprints(tmp_path / "names")[0] != base[0]
-    monkeypatch.setattr(mask_shards.metadata, "version", lambda name: f"another {name}")
+    monkeypatch.setattr(mask_shards, "code_digest", lambda: "another")
     changed.append(fingerprints())
     assert all(not set(other) & set(base) for other in changed)
     # A class that no sample of a shard names leaves it as it is.
     monkeypatch.undo()
     more = ["car", "boat", "tree", "house", "bird", "fish", "dog", "flower", "sheep"]
     assert fingerprints(expand_prompts__classes=more) == base
+
+
+def test_a_digest_is_of_code_and_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = mask_shards.code_digest.__wrapped__
+    base = digest()
+    assert base == digest() == mask_shards.code_digest()
+    monkeypatch.setattr(mask_shards, "CODE", CODE[1:])
+    without_a_file = digest()
+    monkeypatch.undo()
+    monkeypatch.setattr(mask_shards.metadata, "version", lambda name: f"another {name}")
+    assert len({base, without_a_file, digest()}) == 3
 
 
 def test_the_code_that_makes_masks_is_declared() -> None:

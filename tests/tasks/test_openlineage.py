@@ -49,6 +49,11 @@ def server() -> Iterator[tuple[str, list[tuple[str, dict[str, Any], str | None]]
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             received.append((self.path, json.loads(body), self.headers["Authorization"]))
+            if "hang-up" in self.path:
+                return
+            if "garbled" in self.path:
+                self.wfile.write(b"SSH-2.0-OpenSSH_9.6\r\n")
+                return
             self.send_response(400 if "refuse" in self.path else 201)
             self.end_headers()
 
@@ -157,6 +162,9 @@ def test_an_endpoint_that_refuses_or_is_not_there(
     found = list(events(logged_root))
     with pytest.raises(InputError, match=r"did not take event 1 \(HTTP Error 400"):
         send(found, f"{url}/refuse")
+    for path in ("hang-up", "garbled"):
+        with pytest.raises(InputError, match=r"did not take event 1 .* --out FILE"):
+            send(found, f"{url}/{path}")
     with pytest.raises(InputError, match=r"did not take event 1 .* --out FILE"):
         send(found, "http://127.0.0.1:9")
     with pytest.raises(InputError, match="is no http:// or https:// address"):

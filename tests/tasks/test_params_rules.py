@@ -141,6 +141,7 @@ RULES: list[tuple[str, Any, str]] = [
     ("score_masks__cross_validation__folds", 1, "must be 0 (off) or at least 2"),
     ("score_masks__cross_validation__temperature", 0.0, "greater than 0, not 0.0"),
     ("score_masks__similarity__batch_size", 0, "greater than or equal to 1, not 0"),
+    ("filter_masks__duplicate_distance", 17, "less than or equal to 16, not 17"),
     ("filter_masks__min_area", 1.1, "number from 0 to 1, {quantile: 0.05} or null, not 1.1"),
     ("filter_masks__min_area", True, "number from 0 to 1, {quantile: 0.05} or null, not True"),
     ("filter_masks__min_contrast", -1, "number from 0 to 255, {quantile: 0.05} or null, not -1"),
@@ -216,11 +217,6 @@ def test_a_broken_rule_is_named_with_its_key(
             {"filter_masks__min_quality": {"quantile": 0.05}},
             "params.yaml: score_masks.cross_validation.folds: filter_masks.min_quality needs 2 or "
             "more, not 0; set folds: 3, or the rule to null",
-        ),
-        (
-            {"filter_masks__duplicates": "reject", "filter_masks__duplicate_distance": 7},
-            "params.yaml: score_masks.duplicate_distance: filter_masks.duplicate_distance asks for "
-            "7 bits, and duplicates are looked for up to 6; raise it",
         ),
         (
             {"extract_masks__method": "self_attention"},

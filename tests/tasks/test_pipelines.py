@@ -23,6 +23,16 @@ def test_parts_have_their_number_types(toy_folders: dict[str, Path]) -> None:
     assert {part.dtype for part in others} == {torch.float32}
 
 
+def test_nothing_is_written_into_the_pixels(
+    toy_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the library for XL's watermark is installed."""
+    module = "diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl"
+    monkeypatch.setattr(f"{module}.is_invisible_watermark_available", lambda: True)
+    monkeypatch.setattr(f"{module}.StableDiffusionXLWatermarker", object, raising=False)
+    assert read_pipeline(str(toy_folders["XL"]), torch.float32).watermark is None
+
+
 def test_an_adapter_is_on_at_its_scale_and_off_at_none(
     toy_folders: dict[str, Path],
     make_job: Callable[..., Job],

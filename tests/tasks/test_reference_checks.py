@@ -1,6 +1,7 @@
 """What adapt_lora works from is checked before anything is computed, by preflight."""
 
 import json
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from tasks import preflight
+from tasks import preflight, reference_checks
 from tasks.base_models import read_model
 from tasks.params import InputError, Params
 from tasks.reference_checks import find_reference
@@ -244,3 +245,19 @@ def test_images_are_found_without_prompts(make: Make, root: Path) -> None:
     """Where the lexicon has failed, classes go by their names."""
     reference = find_reference(make(), None, read_model(root / "model"), root)
     assert reference.words == {"picture": "picture"} and len(reference.images) == 6
+
+
+def test_latents_that_fill_the_memory_are_warned_of(
+    make: Make, root: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Six images of 64x64 pixels, at two windows and their mirrored ones: 24 times 4 x 8 x 8."""
+    params = make(crops_per_image=2, flip=True)
+    caplog.set_level(logging.INFO)
+    for memory, level in ((50_000, "INFO"), (49_000, "WARNING")):
+        caplog.clear()
+        told = type("Memory", (), {"total": memory})
+        monkeypatch.setattr(reference_checks.psutil, "virtual_memory", lambda told=told: told)
+        preflight.run(params, root)
+        (found,) = (one for one in caplog.records if "as latents" in one.message)
+        assert found.levelname == level and "6 images take about 2.5e-05 GB" in found.message
+    assert "lower adapt_lora.max_images or crops_per_image" in found.message

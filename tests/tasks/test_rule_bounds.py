@@ -10,7 +10,7 @@ import pytest
 
 from tasks.params import FilterMasks, Params
 from tasks.records import SCORES, write_table
-from tasks.rule_bounds import ABSENT, CLASS_SCORES, WHOLE_SCORES, judged, rules_of
+from tasks.rule_bounds import ABSENT, CLASS_SCORES, WHOLE_SCORES, Rule, judged, rules_of
 from tasks.verdicts import CLASS_RULES, IMAGE_RULES, RULES, WHOLE_RULES, judge
 
 Make = Callable[..., Params]
@@ -71,6 +71,14 @@ def test_every_rule_about_a_score_is_told() -> None:
     assert {rule.partition("_")[2] for rule in whole} == set(WHOLE_SCORES)
     asked = rules_of(dict.fromkeys((*RULES, "min_per_class", "val_share", "seed"), 1))
     assert {rule.key for rule in asked} == {*CLASS_RULES, *whole}
+
+
+def test_a_score_that_equals_its_bound_holds() -> None:
+    above, below = float(np.float32(0.2)), float(np.float32(0.7))
+    assert above > 0.2 and below < 0.7
+    most, least = Rule("max_border", 0.2, None), Rule("min_largest", 0.7, None)
+    assert most.holds(above, 0.2) is True and least.holds(below, 0.7) is True
+    assert most.holds(0.21, 0.2) is False and least.holds(0.69, 0.7) is False
 
 
 @pytest.mark.parametrize("bounds", BOUNDS)

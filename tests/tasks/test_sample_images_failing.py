@@ -35,8 +35,16 @@ def test_what_cannot_be_sampled_names_its_prompts(
     assert caught.value.__notes__ == [f"while sampling the prompts {named}"]
 
 
+def cpu_is_full() -> RuntimeError:
+    """PyTorch's own, for more bytes than there are addresses."""
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    return caught.value
+
+
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory. Tried ..."), MemoryError()]
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory. Tried ..."), MemoryError(), cpu_is_full()],
 )
 def test_out_of_memory_halves_the_batch_and_says_so(
     tmp_path: Path,

@@ -135,6 +135,7 @@ def test_a_worker_that_would_make_other_bytes_refuses(
         ({"device": "cuda"}, "planned for cuda, and this machine would sample on cpu"),
         ({"model": "another"}, "the model .*storybook-sd of this machine, .* instead of another"),
         ({"libraries": (("torch", "1.0"),)}, r"libraries of this machine.*\('torch', '1.0'\)"),
+        ({"format": 1}, r"format of samples .* of this machine, .* 2 instead of 1"),
         ({"adapter": ("abc", 1.0)}, "the adapter in models/lora.*missing instead of abc"),
     ):
         with pytest.raises(InputError, match=message):

@@ -71,6 +71,22 @@ def test_identities_stay_what_they_are() -> None:
     assert sample_id(row, section, "m", None, "cpu") == "b054e25fc82ec6ac"
     other = section.model_copy(update={"scheduler": "unipc"})
     assert sample_id(row, other, "m", None, "cpu") == "976d28f5e8469797"
+    pipelines = ("StableDiffusionPipeline", "StableDiffusionXLPipeline")
+    old, xl = (sample_id(row, section, "m", None, "cpu", name) for name in pipelines)
+    assert old == "b054e25fc82ec6ac" != xl
+    denied = row | {"negative_prompt": "fog"}
+    assert len({sample_id(denied, section, "m", None, "cpu", name) for name in pipelines}) == 1
+
+
+def test_the_recipe_knows_the_pipeline(tmp_path: Path, write_plan: Callable[..., Params]) -> None:
+    plan = write_plan(tmp_path)
+    before = fingerprints(plan, tmp_path)
+    path = tmp_path / "data/inputs/model.json"
+    known = records.read_json(path)
+    records.write_json(path, known | {"pipeline": "StableDiffusionPipeline"})
+    assert fingerprints(plan, tmp_path) == before
+    records.write_json(path, known | {"pipeline": "StableDiffusionXLPipeline"})
+    assert not fingerprints(plan, tmp_path) & before
 
 
 def test_a_plan_is_made_as_it_is_asked_for(

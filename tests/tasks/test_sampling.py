@@ -129,6 +129,31 @@ def test_guidance_and_the_negative_prompt_are_used(rows: list[dict]) -> None:
     assert not np.array_equal(plain, weaker) and not np.array_equal(plain, other)
 
 
+@pytest.mark.parametrize("kind", ["1.x", "XL"])
+def test_no_negative_prompt_is_what_the_model_knows_as_none(
+    kind: str, toy_folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Zeros for XL; for the others the empty text, as ever."""
+    capture = {"steps": ["middle"], "resolutions": None, "self_attention": None}
+    section = params(model=str(toy_folders[kind]), num_inference_steps=1, capture=capture)
+    pipeline = load_pipeline(section, "cpu")
+    seen, unet = [], pipeline.unet.forward
+
+    def watched(sample: torch.Tensor, *args: Any, **given: Any) -> Any:
+        seen.append(given["encoder_hidden_states"])
+        return unet(sample, *args, **given)
+
+    monkeypatch.setattr(pipeline.unet, "forward", watched)
+    row = toy_row("a dog on grass", "dog")
+    sample_batch(pipeline, section, [row])
+    sample_batch(pipeline, section, [row | {"negative_prompt": "grass"}])
+    empty, denied = (each[0] for each in seen)
+    assert bool(empty.any()) == (kind != "XL") and denied.any()
+    if kind == "1.x":
+        encoded = pipeline.encode_prompt([""], "cpu", 1, False)[0]
+        assert torch.equal(empty, encoded[0])
+
+
 def test_pixels_are_rounded(rows: list[dict], monkeypatch: pytest.MonkeyPatch) -> None:
     pipeline = load_pipeline(params(), "cpu")
     monkeypatch.setattr(

@@ -198,6 +198,15 @@ def test_a_quantile_leaves_out_what_is_no_number(section: Callable[..., FilterMa
     assert rules(verdicts) == ["finite", "min_area", "min_area", "", "", ""]
 
 
+def test_a_score_that_equals_its_bound_passes(section: Callable[..., FilterMasks]) -> None:
+    """float32(0.2) is above 0.2, and float32(0.7) below 0.7."""
+    given = table([scored(border=0.2, largest=0.7)])
+    assert told(judge(given, section(max_border=0.2, min_largest=0.7))) == [""]
+    assert rules(judge(given, section(max_border=0.19999999))) == ["max_border"]
+    assert rules(judge(given, section(min_largest=0.70000001))) == [""]
+    assert rules(judge(given, section(min_largest=0.7000001))) == ["min_largest"]
+
+
 def test_near_duplicates_of_kept_samples_go(section: Callable[..., FilterMasks]) -> None:
     rows = table(
         {"hash": 0b00000},
@@ -214,6 +223,14 @@ def test_near_duplicates_of_kept_samples_go(section: Callable[..., FilterMasks])
     assert rules(verdicts) == ["", "duplicates", "duplicates", "", "", "min_area", ""]
     assert verdicts.value[[1, 2]].tolist() == [2, 1]
     assert judge(rows, section(duplicates="keep")).kept.all()
+
+
+def test_near_duplicates_are_looked_for_anew(section: Callable[..., FilterMasks]) -> None:
+    """Farther too than score_masks, at 6 bits, has noted."""
+    rows = table({"hash": 0}, {"hash": 0b1111111})
+    for most, found in ((7, "differs from s0 in 7 bits, duplicates at most 7"), (6, "")):
+        asked = section(duplicates="reject", duplicate_distance=most)
+        assert told(judge(rows, asked)) == ["", found]
 
 
 def test_of_exact_copies_one_is_kept_whatever_becomes_of_the_first(

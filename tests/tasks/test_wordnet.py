@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import wn
 
+from tasks import wordnet
 from tasks.lexicon import Sense, Word
 from tasks.params import InputError
 from tasks.wordnet import STORE, WordNet
@@ -169,6 +171,35 @@ def test_the_database_is_made_once_and_stays_out_of_the_home(tmp_path: Path) -> 
         times.append(database.stat().st_mtime_ns)
     assert times[0] == times[1]
     assert list(home.iterdir()) == []
+
+
+def test_two_processes_may_make_the_database_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one takes what the first has made."""
+    write_index = wordnet._write_index
+
+    def overtaken(lexicon: wn.Wordnet, path: Path) -> None:
+        write_index(lexicon, path)
+        first = path.parent.with_name(path.parent.name.partition(".")[0])
+        shutil.copytree(path.parent, first)
+
+    monkeypatch.setattr(wordnet, "_write_index", overtaken)
+    assert WordNet(str(TINY), tmp_path).sense(DOG) is not None
+    (folder,) = (tmp_path / STORE).iterdir()
+    assert (folder / "wn.db").is_file() and "." not in folder.name
+
+
+def test_what_a_killed_process_has_left_is_removed(tmp_path: Path) -> None:
+    code = (
+        "from pathlib import Path; from tasks.durable import partial_name; "
+        f"path = partial_name(Path({str(tmp_path / STORE)!r}) / 'abc'); path.mkdir(parents=True); "
+        "(path / 'wn.db').touch()"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+    (left,) = (tmp_path / STORE).iterdir()
+    WordNet(str(TINY), tmp_path)
+    assert not left.exists() and len(list((tmp_path / STORE).iterdir())) == 1
 
 
 def test_a_missing_lexicon_comes_with_the_command_to_get_it(
