@@ -23,7 +23,7 @@ from tasks.input_checks import SET_KEYS, check_base, find_inputs, look_closer, s
 from tasks.labelled_sets import STORYBOOK, Pair, inside_storybook
 from tasks.machine import gpu_facts
 from tasks.params import InputError, Params
-from tasks.training_checks import initial_record
+from tasks.training_checks import initial_record, pretrained_record
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +87,7 @@ def run(params: Params, root: Path = Path()) -> None:
             inputs[name] = set_record(params, key, found.sets[name], cache, root)
         inputs["texts"] = texts_record(params, cache, root)
         inputs["init_from"] = initial_record(found.start, cache)
+        inputs["pretrained"] = pretrained_record(found.pretrained, cache)
         inputs["similarity"] = similarity_record(found.compared, cache)
         if found.reference:
             inputs["reference"] = found.reference.record(cache, root)
