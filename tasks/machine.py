@@ -18,9 +18,12 @@ OUTPUT_FOLDERS = ("data", "models", "metrics", "plots", "report", ".maskloom", "
 DEVICE = re.compile(r"auto|cpu|cuda(?::(\d+))?")
 FINISHED = ".maskloom/store"
 """Where `tasks.work_store` keeps finished samples and masks."""
-NETWORKS_BYTES = 500_000_000
-"""Room for the networks, their checkpoints and the report."""
-
+STORYBOOK_NETWORKS_BYTES = 500_000_000
+"""Room for storybook's networks, their checkpoints and the report."""
+NETWORKS_BYTES = 4_000_000_000
+"""The same for pictures of 512x512. Two networks with a ResNet-101 have 0.5 GB of weights, and as
+much momentum; there are two checkpoints, and the weights as best, finished, handed over and cached.
+"""
 
 SAMPLED_ELSEWHERE = "MASKLOOM_SAMPLED_ELSEWHERE"
 """Set by a fan-out whose shards other machines compute: this one need not have their device."""
@@ -57,7 +60,13 @@ def machine_problems(params: Params, root: Path) -> list[str]:
 def run_bytes(params: Params) -> int:
     """Room for the run at most: samples and masks in store and cache, and the networks."""
     count = params.expand_prompts.images_per_class * len(params.expand_prompts.classes)
-    return 2 * (sample_bytes(params) + mask_bytes(params)) * count + NETWORKS_BYTES
+    return 2 * (sample_bytes(params) + mask_bytes(params)) * count + networks_bytes(params)
+
+
+def networks_bytes(params: Params) -> int:
+    """Room for the networks at most, by whether their config is one of storybook's."""
+    small = "/storybook/" in params.train_segmenter.config
+    return STORYBOOK_NETWORKS_BYTES if small else NETWORKS_BYTES
 
 
 def mask_bytes(params: Params) -> int:

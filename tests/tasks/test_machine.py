@@ -43,6 +43,13 @@ def test_bytes_of_a_run(make_params: Callable[..., Params]) -> None:
     assert run_bytes(make_params({"sample_images.capture": capture})) == 2400 * sample + 500_000_000
 
 
+def test_networks_for_photographs_take_more_room(make_params: Callable[..., Params]) -> None:
+    photographs = {
+        "train_segmenter.config": "mmseg_configs/voc12/deeplabv3plus_r101-d8_voc12-512x512.py"
+    }
+    assert run_bytes(make_params(photographs)) - run_bytes(make_params()) == 3_500_000_000
+
+
 def test_more_maps_wider_labels_and_more_phrases_take_more_room(
     make_params: Callable[..., Params],
 ) -> None:
