@@ -113,12 +113,7 @@ def gpu_problems(params: Params) -> list[str]:
     import torch  # two seconds to import, and only needed where a GPU is asked for
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    problems = [
-        f"{key}: {device} is not there: PyTorch {torch.__version__} sees {count} CUDA devices; "
-        "choose auto or cpu, or install a CUDA build of PyTorch and a driver"
-        for key, device, number in asked
-        if number >= count
-    ]
+    problems = [_missing(key, device, count) for key, device, number in asked if number >= count]
     on_cpu = section.device == "cpu" or (section.device == "auto" and not count)
     if section.dtype == "float16" and on_cpu:
         problems.append(
@@ -128,8 +123,11 @@ def gpu_problems(params: Params) -> list[str]:
     return problems
 
 
-def choose_device(wanted: str) -> str:
+def choose_device(wanted: str, key: str = "device") -> str:
     """The device to compute on: ``auto`` is the first CUDA device, or the CPU without one.
+
+    Args:
+        key: who asks for it, for the message.
 
     Raises:
         InputError: there is no such device.
@@ -140,10 +138,10 @@ def choose_device(wanted: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     asked = DEVICE.fullmatch(wanted)
     if not asked:
-        raise InputError(f"device: must be auto, cpu, cuda or cuda:N, not {wanted!r}")
+        raise InputError(f"{key}: must be auto, cpu, cuda or cuda:N, not {wanted!r}")
     count = torch.cuda.device_count()
     if wanted != "cpu" and int(asked[1] or 0) >= count:
-        raise InputError(f"device: {wanted} is not there: PyTorch sees {count} CUDA devices")
+        raise InputError(_missing(key, wanted, count))
     return wanted
 
 
@@ -164,6 +162,13 @@ def _devices(params: Params) -> list[tuple[str, str]]:
     if similarity.model != "none":
         devices.append(("score_masks.similarity.device", similarity.device))
     return devices
+
+
+def _missing(key: str, device: str, count: int) -> str:
+    return (
+        f"{key}: {device} is not there: PyTorch {metadata.version('torch')} sees {count} CUDA "
+        "devices; choose auto or cpu, or install a CUDA build of PyTorch and a driver"
+    )
 
 
 def _folder_bytes(folder: Path) -> int:

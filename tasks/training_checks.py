@@ -6,6 +6,7 @@ Imports torch only to build it.
 from pathlib import Path
 
 from tasks.digests import DigestCache, combine
+from tasks.machine import choose_device
 from tasks.params import InputError, Params
 
 
@@ -36,6 +37,10 @@ def check_training(params: Params, start: Path | None, root: Path) -> None:
     from tasks.training_config import build_config
 
     section, count = params.train_segmenter, len(params.expand_prompts.label_names)
+    try:
+        choose_device(section.device)
+    except InputError:  # `tasks.machine` says so; the config is looked at all the same
+        section = section.model_copy(update={"device": "cpu", "dtype": "float32"})
     try:
         cfg = build_config(section, {}, None, count, reliability=True, root=root)
         check_named(cfg.model)  # before anything else reads them: timm does while it is built

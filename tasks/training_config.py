@@ -75,7 +75,7 @@ def build_config(
         )
     cfg = load_config(root / section.config)
     check_keys(cfg, section.config)
-    device = choose_device(section.device)
+    device = choose_device(section.device, "train_segmenter.device")
     refuse_downloads(cfg.model, section.config)
     set_class_count(cfg.model, class_count)
     ignore_index = ignore_value(label_dtype(class_count))

@@ -189,8 +189,8 @@ def test_float16_is_for_gpus(
 @pytest.mark.parametrize(
     ("device", "message"),
     [
-        ("gpu", "device: must be auto, cpu, cuda or cuda:N, not 'gpu'"),
-        ("cuda:1", "device: cuda:1 is not there: PyTorch sees 1 CUDA devices"),
+        ("gpu", "^own.device: must be auto, cpu, cuda or cuda:N, not 'gpu'"),
+        ("cuda:1", r"^own.device: cuda:1 is not there: PyTorch .* sees 1 .*; choose auto or cpu"),
     ],
 )
 def test_a_device_that_is_not_there_is_not_chosen(
@@ -198,5 +198,5 @@ def test_a_device_that_is_not_there_is_not_chosen(
 ) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(InputError, match=message):
-        choose_device(device)
+        choose_device(device, "own.device")
     assert [choose_device(name) for name in ("cpu", "cuda", "cuda:0")] == ["cpu", "cuda", "cuda:0"]
