@@ -17,6 +17,7 @@ from tasks import prompt_checks
 from tasks.adapters import base_problem
 from tasks.base_models import BaseModel, find_model, read_model
 from tasks.checkpoints import find_initial
+from tasks.finished_work import disk_problems
 from tasks.image_text import find_image_text
 from tasks.known_sources import how_to_get
 from tasks.labelled_sets import (
@@ -152,6 +153,7 @@ def find_inputs(
     if (root / config).is_file():
         found.pretrained = found.attempt("network", find_named, config, root) or {}
     found.check("masks", mask_problems, params)
+    found.check("machine", disk_problems, params, root)
     found.check("machine", machine_problems, params, root)
     return found
 

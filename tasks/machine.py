@@ -1,23 +1,19 @@
-"""The machine at hand: whether it has the room, the rights and the devices that a run needs.
+"""The machine at hand: the room that a run needs, and whether it has the rights and the devices.
 
 Imports no torch, unless a GPU is asked for.
 """
 
 import os
 import re
-import shutil
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tasks.digests import files_below
 from tasks.label_maps import label_dtype
 from tasks.params import InputError, Params
 
 OUTPUT_FOLDERS = ("data", "models", "metrics", "plots", "report", ".maskloom", ".dvc")
 DEVICE = re.compile(r"auto|cpu|cuda(?::(\d+))?")
-FINISHED = ".maskloom/store"
-"""Where `tasks.work_store` keeps finished samples and masks."""
 STORYBOOK_NETWORKS_BYTES = 500_000_000
 """Room for storybook's networks, their checkpoints and the report."""
 NETWORKS_BYTES = 4_000_000_000
@@ -33,17 +29,6 @@ GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", SAMPLED_ELSEWHERE)
 def machine_problems(params: Params, root: Path) -> list[str]:
     """What the machine at hand lacks, as far as can be seen without asking for a GPU."""
     problems = []
-    outputs = sum(_folder_bytes(root / "data" / name) for name in ("samples", "masks"))
-    # Outputs that are there need not be made; a stopped run has left shards and no outputs.
-    there = outputs + max(outputs, _folder_bytes(root / FINISHED))
-    needed = max(0, run_bytes(params) - there)
-    free = shutil.disk_usage(root).free
-    if free < needed:
-        problems.append(
-            f"disk: the run needs about {_gigabytes(needed)} and {_gigabytes(free)} are free in "
-            f"{root.resolve()}; make room, such as with `python -m tasks.shards prune`, or lower "
-            "expand_prompts.images_per_class"
-        )
     shut = [
         folder
         for folder in (".", *OUTPUT_FOLDERS)
@@ -169,11 +154,3 @@ def _missing(key: str, device: str, count: int) -> str:
         f"{key}: {device} is not there: PyTorch {metadata.version('torch')} sees {count} CUDA "
         "devices; choose auto or cpu, or install a CUDA build of PyTorch and a driver"
     )
-
-
-def _folder_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in files_below(folder))
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB"

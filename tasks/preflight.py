@@ -18,6 +18,7 @@ from tasks.base_models import model_files
 from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests
 from tasks.durable import new_file
 from tasks.entry import run_stage
+from tasks.finished_work import remember_plan
 from tasks.image_text import image_text_files
 from tasks.input_checks import SET_KEYS, check_base, find_inputs, look_closer, set_path
 from tasks.labelled_sets import STORYBOOK, Pair, inside_storybook
@@ -103,6 +104,7 @@ def run(params: Params, root: Path = Path()) -> None:
         look_closer(found)
     if found.problems:
         raise InputError("\n".join(message for _, message in found.problems))
+    remember_plan(params, root)
     with new_file(root / PASSED) as file:
         file.write(json.dumps(fingerprint).encode())
     for name, record in inputs.items():
