@@ -212,7 +212,7 @@ def build_runner(cfg: Config, work: Path, experiment: str, checkpoint: Path | No
     """The runner of a training, to be resumed from ``checkpoint`` if there is one.
 
     Raises:
-        InputError: the batch cannot be shared evenly by the processes.
+        InputError: the batch cannot be shared evenly by the processes, or with two images each.
     """
     run_cfg = deepcopy(cfg)
     run_cfg.work_dir = str(work)
@@ -238,6 +238,12 @@ def _share_out(cfg: Config) -> None:
         raise InputError(
             f"train_segmenter.batch_size: {batch_size} images cannot be shared evenly by "
             f"{processes} processes; choose a multiple"
+        )
+    if batch_size < 2 * processes:
+        raise InputError(
+            f"train_segmenter.batch_size: {batch_size} leaves each of {processes} processes one "
+            "image, of which batch norm cannot tell a spread; choose "
+            f"{2 * processes} or more, or fewer processes"
         )
     cfg.train_dataloader.batch_size = batch_size // processes
     cfg.launcher = "pytorch"
