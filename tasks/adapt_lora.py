@@ -92,7 +92,7 @@ def run(params: Params, root: Path = Path()) -> None:
     measured = off_metrics()
     if section.adapter == "train":
         job = read_job(params, root)
-        finished = train(job, choose_device(section.device), root)
+        finished = train(job, choose_device(section.device, "adapt_lora.device"), root)
         shutil.copytree(finished, out, dirs_exist_ok=True, copy_function=shutil.copyfile)
         record = {"source": "trained", "digest": None, **training_record(job)}
         measured = metrics(records.read_json(finished / "training.json"))

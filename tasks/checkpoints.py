@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 WEIGHTS = "weights.pth"
 """What `tasks.segmentation.train` calls its weights."""
+WRAPPED = ("state_dict", "model")
+"""Under what a checkpoint holds its state dict: MMEngine's, and those of many backbones."""
 MADE_BY_THE_RUN = ("models/segmenter", "models/reference")
 
 
@@ -75,13 +77,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path}: cannot be read as weights: {what}; save it again with "
             "torch.save(model.state_dict(), ...)"
         ) from None
-    weights = content.get("state_dict", content) if isinstance(content, dict) else None
+    weights: Any = None
+    if isinstance(content, dict):
+        inside = (content.get(key) for key in WRAPPED)
+        weights = next((found for found in inside if isinstance(found, dict)), content)
     if not isinstance(weights, dict) or not all(
         isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in weights.items()
     ):
         raise InputError(
             f"{path}: holds no weights; give a state dict, or a checkpoint with one under "
-            "`state_dict`"
+            f"{' or '.join(WRAPPED)}"
         )
     plain = {name.removeprefix("module."): value for name, value in weights.items()}
     return Checkpoint(plain, _class_names(content.get("meta")))

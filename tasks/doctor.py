@@ -33,7 +33,7 @@ from tasks.input_checks import SUBJECTS, Inputs, check_base, find_inputs, look_c
 from tasks.machine import run_bytes
 from tasks.params import InputError, Params, load_params
 from tasks.run_estimate import Run, device_names, estimate, total
-from tasks.throughput import SD1_STEPS, known_gpu
+from tasks.throughput import SD1_STEPS, is_storybook, known_gpu
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ def diagnose(
         if measure:
             found.run("sampling trial", trial, params, root)
         found.run("estimate", reckon, found, inputs, gpu)
-        found.run("memory", environment.memory, _host_memory(found))
+        found.run("memory", environment.memory, _host_memory(found, params))
         found.run("disk", environment.disk, run_bytes(params), root)
     elif params:
         found.run("inputs", partial_inputs, params, root)
@@ -166,8 +166,11 @@ def reckon(found: Diagnosis, inputs: Inputs, gpu: str | None) -> Iterator[Check]
     )
 
 
-def _host_memory(found: Diagnosis) -> float | None:
-    """What the stages that compute on the CPU take at most, as far as is known."""
+def _host_memory(found: Diagnosis, params: Params) -> float:
+    """What the stages that compute on the CPU take at most.
+
+    The demo's peak is known. Of other runs some stages' is not, so it is `LEAST_MEMORY` or more.
+    """
     on_gpu = {
         "sample_images": found.device != "cpu",
         "adapt_lora": found.device != "cpu",
@@ -176,7 +179,9 @@ def _host_memory(found: Diagnosis) -> float | None:
         "together": True,
     }
     here = (cost for cost in found.costs if not on_gpu.get(cost.stage))
-    return max((cost.memory for cost in here if cost.memory), default=None)
+    known = max((cost.memory for cost in here if cost.memory), default=0.0)
+    whole = known and is_storybook(params.sample_images)
+    return known if whole else max(known, environment.LEAST_MEMORY)
 
 
 def refused(subject: str, message: str) -> Check:

@@ -33,7 +33,8 @@ SHADOWED = {
 }
 """Distribution -> ours, whose folder it owns too; it fails with this torch."""
 LEAST_MEMORY = 6e9
-"""Bytes that the demo may take at most (benchmarks/results/demo.json has what it took)."""
+"""Bytes that the demo may take at most (benchmarks/results/demo.json has what it took); no run
+needs less of which a stage's memory is not known."""
 
 
 @dataclass(frozen=True)
@@ -157,18 +158,17 @@ def device() -> Iterator[Check]:
     yield Check("device cpu", "ok", told, "a base model of photographs needs a GPU")
 
 
-def memory(needed: float | None) -> Iterator[Check]:
+def memory(needed: float) -> Iterator[Check]:
     """The machine's free memory.
 
     Args:
-        needed: bytes, if known.
+        needed: bytes.
     """
     free, whole = psutil.virtual_memory().available, psutil.virtual_memory().total
-    least = needed or LEAST_MEMORY
-    told = f"{free / 1e9:.1f} of {whole / 1e9:.1f} GB free; the run needs {least / 1e9:.1f} GB"
-    if whole < least:
+    told = f"{free / 1e9:.1f} of {whole / 1e9:.1f} GB free; the run needs {needed / 1e9:.1f} GB"
+    if whole < needed:
         yield Check("memory", "fail", told, "lower the batch sizes, or take a larger machine")
-    elif free < least:
+    elif free < needed:
         yield Check("memory", "warn", told, "end other programs, or lower the batch sizes")
     else:
         yield Check("memory", "ok", told)

@@ -9,7 +9,6 @@ from typing import Any
 
 import cyclopts
 import numpy as np
-from PIL import Image
 
 from tasks import records
 from tasks.checkpoints import WEIGHTS
@@ -19,6 +18,7 @@ from tasks.label_maps import decode, encode_image, encode_label
 from tasks.labelled_sets import Pair, list_pairs
 from tasks.params import Params
 from tasks.progress import progress
+from tasks.reference_images import read_image
 from tasks.segmenter import Segmenter
 
 log = logging.getLogger(__name__)
@@ -30,10 +30,9 @@ Ious = dict[str, float | None]
 
 
 def read_images(pairs: Sequence[Pair]) -> Iterator[np.ndarray]:
-    """The images, RGB ``uint8 (H, W, 3)``, one at a time."""
+    """The images, RGB ``uint8 (H, W, 3)``, one at a time, as trainings and predictions see them."""
     for pair in pairs:
-        with Image.open(pair.image) as image:
-            yield np.asarray(image.convert("RGB"))
+        yield read_image(pair.image)
 
 
 def measure(

@@ -17,6 +17,7 @@ from tasks import prompt_checks
 from tasks.adapters import base_problem
 from tasks.base_models import BaseModel, find_model, read_model
 from tasks.checkpoints import find_initial
+from tasks.finished_work import disk_problems
 from tasks.image_text import find_image_text
 from tasks.known_sources import how_to_get
 from tasks.labelled_sets import (
@@ -32,6 +33,7 @@ from tasks.labelled_sets import (
 )
 from tasks.machine import gpu_problems, machine_problems
 from tasks.model_checks import read_tokenizers, size_problems
+from tasks.named_weights import find_named
 from tasks.params import InputError, Params
 from tasks.prompt_sources import Plan, prepare
 from tasks.reference_checks import Reference, find_reference
@@ -74,6 +76,7 @@ class Inputs:
         sets: the files of labelled sets from outside, by the names of `SET_KEYS`.
         reference: what ``adapt_lora`` works from.
         start: the initial weights.
+        pretrained: the files of weights that the network's config names, by what it says.
         compared: the model that compares images with texts.
         problems: subject (one of `SUBJECTS`) and message of all that is wrong, as it was found.
     """
@@ -86,6 +89,7 @@ class Inputs:
     sets: dict[str, list[Pair]] = field(default_factory=dict)
     reference: Reference | None = None
     start: Path | None = None
+    pretrained: dict[str, Path] = field(default_factory=dict)
     compared: Path | None = None
     problems: list[tuple[str, str]] = field(default_factory=list)
 
@@ -144,8 +148,12 @@ def find_inputs(
     similarity = params.score_masks.similarity.model
     if similarity != "none":
         found.compared = found.attempt("similarity model", find_image_text, similarity, root)
-    found.check("network", config_problems, params.train_segmenter.config, root)
+    config = params.train_segmenter.config
+    found.check("network", config_problems, config, root)
+    if (root / config).is_file():
+        found.pretrained = found.attempt("network", find_named, config, root) or {}
     found.check("masks", mask_problems, params)
+    found.check("machine", disk_problems, params, root)
     found.check("machine", machine_problems, params, root)
     return found
 
@@ -178,7 +186,7 @@ def look_closer(found: Inputs) -> None:
         found.check("prompts", prompt_checks.prompt_problems, found.plan, *encoders)
     if encoders and found.reference:
         found.check("adapter", found.reference.slow_problems, *encoders)
-    if not config_problems(params.train_segmenter.config, found.root):
+    if all(subject != "network" for subject, _ in found.problems):
         found.attempt("network", check_training, params, found.start, found.root)
     found.check("machine", gpu_problems, params)
 

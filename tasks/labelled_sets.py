@@ -3,8 +3,9 @@
 ``labels/<stem>.png`` belongs to ``images/<stem>.png`` or ``.jpg``: one channel of 8 bits, or of 16
 where there are more classes than 8 can tell apart: 0 for the background and then the classes in
 order, or, with ``expand_prompts.background: none``, the classes from 0; 255, in 16 bits 65535,
-where nothing is said. A ``classes.json`` in the folder or the one above it may list the names by
-label value. Imports no torch.
+where nothing is said. The image is turned as its EXIF data say, the label is not. A
+``classes.json`` in the folder or the one above it may list the names by label value. Imports no
+torch.
 """
 
 import json
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tasks.label_maps import MOST_LABELS, ignore_value
 from tasks.params import BACKGROUND_NAME, InputError
@@ -151,7 +152,9 @@ def _fault(pair: Pair, class_count: int) -> tuple[str, str]:
     for path in (pair.image, pair.label):
         try:
             with Image.open(path) as image:
-                mode, array = image.mode, np.array(image)
+                # OpenCV turns a picture as its EXIF data say, and leaves a label as it lies.
+                seen = ImageOps.exif_transpose(image) if path == pair.image else image
+                mode, array = image.mode, np.array(seen)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             what = str(error).replace(str(path), "").strip(" ':") or type(error).__name__
             return "cannot be read; replace or remove", f"{path} ({what})"

@@ -1,26 +1,25 @@
-"""The machine at hand: whether it has the room, the rights and the devices that a run needs.
+"""The machine at hand: the room that a run needs, and whether it has the rights and the devices.
 
 Imports no torch, unless a GPU is asked for.
 """
 
 import os
 import re
-import shutil
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tasks.digests import files_below
 from tasks.label_maps import label_dtype
 from tasks.params import InputError, Params
 
 OUTPUT_FOLDERS = ("data", "models", "metrics", "plots", "report", ".maskloom", ".dvc")
 DEVICE = re.compile(r"auto|cpu|cuda(?::(\d+))?")
-FINISHED = ".maskloom/store"
-"""Where `tasks.work_store` keeps finished samples and masks."""
-NETWORKS_BYTES = 500_000_000
-"""Room for the networks, their checkpoints and the report."""
-
+STORYBOOK_NETWORKS_BYTES = 500_000_000
+"""Room for storybook's networks, their checkpoints and the report."""
+NETWORKS_BYTES = 4_000_000_000
+"""The same for pictures of 512x512. Two networks with a ResNet-101 have 0.5 GB of weights, and as
+much momentum; there are two checkpoints, and the weights as best, finished, handed over and cached.
+"""
 
 SAMPLED_ELSEWHERE = "MASKLOOM_SAMPLED_ELSEWHERE"
 """Set by a fan-out whose shards other machines compute: this one need not have their device."""
@@ -30,17 +29,6 @@ GPU_VARIABLES = ("CUDA_VISIBLE_DEVICES", SAMPLED_ELSEWHERE)
 def machine_problems(params: Params, root: Path) -> list[str]:
     """What the machine at hand lacks, as far as can be seen without asking for a GPU."""
     problems = []
-    outputs = sum(_folder_bytes(root / "data" / name) for name in ("samples", "masks"))
-    # Outputs that are there need not be made; a stopped run has left shards and no outputs.
-    there = outputs + max(outputs, _folder_bytes(root / FINISHED))
-    needed = max(0, run_bytes(params) - there)
-    free = shutil.disk_usage(root).free
-    if free < needed:
-        problems.append(
-            f"disk: the run needs about {_gigabytes(needed)} and {_gigabytes(free)} are free in "
-            f"{root.resolve()}; make room, such as with `python -m tasks.shards prune`, or lower "
-            "expand_prompts.images_per_class"
-        )
     shut = [
         folder
         for folder in (".", *OUTPUT_FOLDERS)
@@ -57,7 +45,13 @@ def machine_problems(params: Params, root: Path) -> list[str]:
 def run_bytes(params: Params) -> int:
     """Room for the run at most: samples and masks in store and cache, and the networks."""
     count = params.expand_prompts.images_per_class * len(params.expand_prompts.classes)
-    return 2 * (sample_bytes(params) + mask_bytes(params)) * count + NETWORKS_BYTES
+    return 2 * (sample_bytes(params) + mask_bytes(params)) * count + networks_bytes(params)
+
+
+def networks_bytes(params: Params) -> int:
+    """Room for the networks at most, by whether their config is one of storybook's."""
+    small = "/storybook/" in params.train_segmenter.config
+    return STORYBOOK_NETWORKS_BYTES if small else NETWORKS_BYTES
 
 
 def mask_bytes(params: Params) -> int:
@@ -104,12 +98,7 @@ def gpu_problems(params: Params) -> list[str]:
     import torch  # two seconds to import, and only needed where a GPU is asked for
 
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    problems = [
-        f"{key}: {device} is not there: PyTorch {torch.__version__} sees {count} CUDA devices; "
-        "choose auto or cpu, or install a CUDA build of PyTorch and a driver"
-        for key, device, number in asked
-        if number >= count
-    ]
+    problems = [_missing(key, device, count) for key, device, number in asked if number >= count]
     on_cpu = section.device == "cpu" or (section.device == "auto" and not count)
     if section.dtype == "float16" and on_cpu:
         problems.append(
@@ -119,8 +108,11 @@ def gpu_problems(params: Params) -> list[str]:
     return problems
 
 
-def choose_device(wanted: str) -> str:
+def choose_device(wanted: str, key: str = "device") -> str:
     """The device to compute on: ``auto`` is the first CUDA device, or the CPU without one.
+
+    Args:
+        key: who asks for it, for the message.
 
     Raises:
         InputError: there is no such device.
@@ -131,10 +123,10 @@ def choose_device(wanted: str) -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     asked = DEVICE.fullmatch(wanted)
     if not asked:
-        raise InputError(f"device: must be auto, cpu, cuda or cuda:N, not {wanted!r}")
+        raise InputError(f"{key}: must be auto, cpu, cuda or cuda:N, not {wanted!r}")
     count = torch.cuda.device_count()
     if wanted != "cpu" and int(asked[1] or 0) >= count:
-        raise InputError(f"device: {wanted} is not there: PyTorch sees {count} CUDA devices")
+        raise InputError(_missing(key, wanted, count))
     return wanted
 
 
@@ -157,9 +149,8 @@ def _devices(params: Params) -> list[tuple[str, str]]:
     return devices
 
 
-def _folder_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in files_below(folder))
-
-
-def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.1f} GB"
+def _missing(key: str, device: str, count: int) -> str:
+    return (
+        f"{key}: {device} is not there: PyTorch {metadata.version('torch')} sees {count} CUDA "
+        "devices; choose auto or cpu, or install a CUDA build of PyTorch and a driver"
+    )

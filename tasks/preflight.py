@@ -18,12 +18,13 @@ from tasks.base_models import model_files
 from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests
 from tasks.durable import new_file
 from tasks.entry import run_stage
+from tasks.finished_work import remember_plan
 from tasks.image_text import image_text_files
 from tasks.input_checks import SET_KEYS, check_base, find_inputs, look_closer, set_path
 from tasks.labelled_sets import STORYBOOK, Pair, inside_storybook
 from tasks.machine import gpu_facts
 from tasks.params import InputError, Params
-from tasks.training_checks import initial_record
+from tasks.training_checks import initial_record, pretrained_record
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +88,7 @@ def run(params: Params, root: Path = Path()) -> None:
             inputs[name] = set_record(params, key, found.sets[name], cache, root)
         inputs["texts"] = texts_record(params, cache, root)
         inputs["init_from"] = initial_record(found.start, cache)
+        inputs["pretrained"] = pretrained_record(found.pretrained, cache)
         inputs["similarity"] = similarity_record(found.compared, cache)
         if found.reference:
             inputs["reference"] = found.reference.record(cache, root)
@@ -105,6 +107,7 @@ def run(params: Params, root: Path = Path()) -> None:
     if found.reference and found.model:
         sampling = params.sample_images
         found.reference.tell_memory(sampling.height, sampling.width, found.model.vae_factor)
+    remember_plan(params, root)
     with new_file(root / PASSED) as file:
         file.write(json.dumps(fingerprint).encode())
     for name, record in inputs.items():

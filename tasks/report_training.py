@@ -26,8 +26,9 @@ def reliability(training: Row, colours: dict[str, str]) -> Row | None:
         colours: of the labels.
 
     Returns:
-        The ``chart`` over all pixels, and ``classes``: name, colour, first and last mean weight of
-        each, and the ``path`` of a small curve in a box of 100 by 24.
+        The ``chart`` over all pixels; ``classes``: name, colour, the last mean weight of each, and
+        the ``path`` of a small curve in a box of 100 by 24; ``agreement``: whether the chart has
+        the two networks' curve too.
     """
     rows = training.get("reliability")
     if not rows:

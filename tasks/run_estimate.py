@@ -1,7 +1,7 @@
 """What a configured run takes: time, memory and disk of each stage, and where figures come from.
 
-From `tasks.throughput`, scaled by images, pixels, steps and guidance. What is not known is None and
-is never guessed. Imports no torch.
+From `tasks.throughput` and `tasks.training_speed`, scaled by images, pixels, steps and guidance.
+What is not known is None and is never guessed. Imports no torch.
 """
 
 from collections.abc import Callable
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from tasks.input_checks import Inputs
 from tasks.labelled_sets import inside_storybook
-from tasks.machine import NETWORKS_BYTES, mask_bytes, sample_bytes
+from tasks.machine import mask_bytes, networks_bytes, sample_bytes
 from tasks.params import Params
 from tasks.throughput import (
+    DEMO_IMAGES,
     SD1_MEMORY,
     SD1_MEMORY_BASIS,
     SD1_PIXELS,
@@ -21,13 +22,12 @@ from tasks.throughput import (
     is_storybook,
     read_measured,
     sampling_seconds,
-    training_memory,
-    training_seconds,
 )
+from tasks.training_speed import training_memory, training_seconds, whole_training
 
 GIB = 2**30
-DEMO_SCENES, DEMO_IMAGES, DEMO_TEST = 1600, 1200, 300
-"""Images that the demo renders, samples and measures on."""
+DEMO_SCENES, DEMO_TEST = 1600, 300
+"""Images that the demo renders and measures on."""
 REFINED = {"none": "upsample", "guided": "guided", "crf": "crf"}
 """``extract_masks.refine`` -> its recipe in benchmarks/results/refinement.json."""
 
@@ -201,20 +201,24 @@ def _filter(run: Run) -> Cost:
 
 def _train(run: Run) -> Cost:
     section = run.params.train_segmenter
-    told = training_seconds(section, run.trainer)
+    held_out = run.images * run.params.filter_masks.val_share
+    told = whole_training(run.params, run.trainer, held_out, alone=False)
     memory = run.small_memory if run.trainer == "cpu" else training_memory(section, run.labels)
-    return _cost("train_segmenter", told, section.iterations, memory, NETWORKS_BYTES)
+    return _cost("train_segmenter", told, memory=memory, disk=networks_bytes(run.params))
 
 
 def _reference(run: Run) -> Cost:
-    if run.params.train_reference.labelled_set == "none":
+    labelled_set = run.params.train_reference.labelled_set
+    if labelled_set == "none":
         return Cost("train_reference", 0, basis="off")
     section = run.params.train_segmenter
-    told = training_seconds(section, run.trainer, alone=True)
+    inside = inside_storybook(labelled_set, run.found.root)
+    held_out = run.params.render_storybook.val if inside is not None else 0
+    told = whole_training(run.params, run.trainer, held_out, alone=True)
     memory = run.small_memory
     if run.trainer != "cpu":
         memory = training_memory(section.model_copy(update={"reliability": "none"}), run.labels)
-    return _cost("train_reference", told, section.iterations, memory)
+    return _cost("train_reference", told, memory=memory)
 
 
 def _evaluate(run: Run) -> Cost:

@@ -57,7 +57,7 @@ class Sampler:
 
     def __init__(self, recipe: Recipe, root: Path = Path(), device: str | None = None) -> None:
         section = recipe.section
-        chosen = choose_device(device or section.device)
+        chosen = choose_device(device or section.device, "sample_images.device")
         if chosen.partition(":")[0] != recipe.device:
             raise InputError(
                 f"sample_images.device: the run is planned for {recipe.device}, and this machine "

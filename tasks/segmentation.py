@@ -32,6 +32,7 @@ from tasks.digests import CACHE_PATH, DigestCache, combine
 from tasks.durable import PARTIAL, remove_abandoned, sync, sync_tree
 from tasks.in_use import write_in_use
 from tasks.initial_weights import InitialWeights, InitialWeightsHook
+from tasks.named_weights import check_named, named_weights
 from tasks.params import InputError
 from tasks.progress import progress
 from tasks.training_hooks import CurvesHook, ProgressHook, kept_weights
@@ -49,6 +50,7 @@ CODE = (
     "tasks/initial_weights.py",
     "tasks/label_maps.py",
     "tasks/labelled_sets.py",
+    "tasks/named_weights.py",
     "tasks/segmentation.py",
     "tasks/shards.py",
     "tasks/training_config.py",
@@ -66,7 +68,8 @@ _trainings = itertools.count()
 def fingerprint(cfg: Config, data: str, root: Path, start: InitialWeights | None) -> str:
     """The name of a training: a hash of its config, data, start, code and packages' versions.
 
-    Files of weights that the config names count by their bytes.
+    Files of weights that the config names count by their bytes; one that is missing is an
+    `InputError`.
 
     Args:
         cfg: see `tasks.training_config.build_config`.
@@ -80,7 +83,7 @@ def fingerprint(cfg: Config, data: str, root: Path, start: InitialWeights | None
         {path.relative_to(here).as_posix(): records.content_id(path.read_text()) for path in files}
     )
     cache = DigestCache(root / CACHE_PATH)
-    named = {path: cache.file(Path(path)) for path in named_weights(cfg.model)}
+    named = {value: cache.file(path) for value, path in named_weights(cfg.model).items()}
     cache.save()
     versions = [version(name) for name in PACKAGES]
     said = json.dumps(cfg.to_dict(), sort_keys=True).replace(str(root.resolve()), "")
@@ -88,18 +91,6 @@ def fingerprint(cfg: Config, data: str, root: Path, start: InitialWeights | None
     return records.content_id(
         "training", said, data, digest, named, code, torch.__version__, versions
     )
-
-
-def named_weights(model: Any) -> set[str]:
-    """The files that a model's config names as ``pretrained`` or ``checkpoint``, if they exist."""
-    found: set[str] = set()
-    items = model.items() if isinstance(model, dict) else enumerate(model)
-    for key, value in items:
-        if isinstance(value, dict | list | tuple):
-            found |= named_weights(value)
-        elif key in ("pretrained", "checkpoint") and value and Path(str(value)).is_file():
-            found.add(str(value))
-    return found
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
@@ -163,7 +154,8 @@ def train(
         ``training.json`` (see `tasks.training_summary`).
 
     Raises:
-        InputError: ``start`` does not fit, or the batch cannot be shared by the processes.
+        InputError: ``start`` does not fit, the config names weights that are missing or not safe
+            to read, or the batch cannot be shared by the processes.
     """
     name = fingerprint(cfg, data, root, start)
     if is_main_process():
@@ -175,6 +167,7 @@ def train(
     if finished.is_dir():
         log.info("%s: the same training is finished already, in %s", what, finished)
         return finished
+    check_named(cfg.model)
     checkpoint = latest_checkpoint(work)
     with _repeatable(cfg.randomness.deterministic):
         runner = build_runner(cfg, work, f"{name}-{next(_trainings)}", checkpoint)
@@ -219,7 +212,7 @@ def build_runner(cfg: Config, work: Path, experiment: str, checkpoint: Path | No
     """The runner of a training, to be resumed from ``checkpoint`` if there is one.
 
     Raises:
-        InputError: the batch cannot be shared evenly by the processes.
+        InputError: the batch cannot be shared evenly by the processes, or with two images each.
     """
     run_cfg = deepcopy(cfg)
     run_cfg.work_dir = str(work)
@@ -245,6 +238,12 @@ def _share_out(cfg: Config) -> None:
         raise InputError(
             f"train_segmenter.batch_size: {batch_size} images cannot be shared evenly by "
             f"{processes} processes; choose a multiple"
+        )
+    if batch_size < 2 * processes:
+        raise InputError(
+            f"train_segmenter.batch_size: {batch_size} leaves each of {processes} processes one "
+            "image, of which batch norm cannot tell a spread; choose "
+            f"{2 * processes} or more, or fewer processes"
         )
     cfg.train_dataloader.batch_size = batch_size // processes
     cfg.launcher = "pytorch"

@@ -14,7 +14,7 @@ from typing import Any
 
 from tasks.base_models import BaseModel
 from tasks.durable import new_file
-from tasks.params import SampleImages, TrainSegmenter
+from tasks.params import SampleImages
 from tasks.records import read_json
 
 RESULTS = Path(__file__).parents[1] / "benchmarks/results"
@@ -33,12 +33,8 @@ SD1_MODELS = re.compile(r"stable-diffusion-(v1-|2)|stable-diffusion-v1|sd-?1|sd-
 SD1_MEMORY = 10e9
 SD1_MEMORY_BASIS = "published: CompVis/stable-diffusion, README: a GPU of at least 10 GB"
 
-MMSEG = "published: MMSegmentation 0.x, docs/en/model_zoo.md, DeepLabV3+ R-101 on V100s, float32"
-MMSEG_CROPS = 2 * (1024 * 512) / SD1_PIXELS / 0.85
-"""512x512 crops that a V100 trains on in a second: 2 of 1024x512 in 0.85 s."""
-MMSEG_MEMORY = {21: {50: 7.6e9 / 4, 101: 11e9 / 4}, 150: {50: 10.6e9 / 4, 101: 14.1e9 / 4}}
-"""Label values -> depth of the ResNet -> bytes for a 512x512 crop of 4 (VOC's and ADE20K's rows of
-configs/deeplabv3plus/README.md). With more label values than 150, nothing is known."""
+DEMO_IMAGES, DEMO_STEPS, DEMO_PIXELS = 1200, 10, 64 * 64
+"""What the demo samples."""
 
 
 @dataclass(frozen=True)
@@ -161,10 +157,14 @@ def sampling_seconds(
             seconds = one.seconds_per_image + steps * one.seconds_per_step
             return Figure(seconds, f"measured here: tasks.doctor --measure, {one.date}")
     halves = 1.0 if section.guidance_scale > 1 else 0.5
+    if device == "cpu" and is_storybook(section):
+        told = benchmark("demo", {"what": "sample_images"}, "seconds")
+        work = halves * steps / DEMO_STEPS * pixels / DEMO_PIXELS
+        return told and Figure(work * told.value / DEMO_IMAGES, told.basis)
     if device == "cpu":
-        shape = "storybook" if is_storybook(section) else "SD1.5's shape, 256x256"
-        if not is_storybook(section) and not is_sd1(section, model):
+        if not is_sd1(section, model):
             return None
+        shape = "SD1.5's shape, 256x256"
         found = _row("sampling", {"model": shape, "method": "one_step"})
         if found is None:
             return None
@@ -177,51 +177,3 @@ def sampling_seconds(
         return None
     work = halves * steps * pixels / SD1_PIXELS
     return Figure(work / SD1_STEPS[gpu], f"{DIFFUSERS}, {gpu}")
-
-
-def training_seconds(section: TrainSegmenter, device: str, alone: bool = False) -> Figure | None:
-    """Seconds an iteration takes.
-
-    Args:
-        alone: of one network on plain labels, as the reference is trained.
-    """
-    one, two = (
-        benchmark("training_step", {"what": f"training step, {method}"}, "ms a batch")
-        for method in ("weighted", "co_training")
-    )
-    if one is None or two is None:
-        return None
-    both = section.reliability == "co_training" and not alone
-    told = two if both else one
-    if device == "cpu":
-        if "/storybook/" not in section.config:
-            return None
-        return Figure(told.value / 1000 * section.batch_size / 16, told.basis)
-    gpu = known_gpu(device)
-    if gpu is None or SD1_STEPS[gpu] < SD1_STEPS["V100"] or _depth(section) is None:
-        return None
-    seconds = section.batch_size / MMSEG_CROPS * told.value / one.value
-    return Figure(seconds, f"at most; {MMSEG}")
-
-
-def training_memory(section: TrainSegmenter, labels: int) -> Figure | None:
-    """Bytes that a training takes on a GPU.
-
-    Args:
-        labels: label values that the network tells apart.
-    """
-    depth = _depth(section)
-    known = next((most for most in sorted(MMSEG_MEMORY) if labels <= most), None)
-    if depth is None or known is None:
-        return None
-    networks = 2 if section.reliability == "co_training" else 1
-    crops = section.batch_size * networks
-    return Figure(
-        MMSEG_MEMORY[known][depth] * crops, "at most; published: MMSegmentation, DeepLabV3+"
-    )
-
-
-def _depth(section: TrainSegmenter) -> int | None:
-    """Of the ResNet of a DeepLabV3+ for crops of 512x512."""
-    found = re.search(r"deeplabv3plus_r(50|101)-d8_.*-512x512", section.config)
-    return int(found[1]) if found else None

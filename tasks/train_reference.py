@@ -26,7 +26,9 @@ def watching_set(labelled_set: str) -> str | None:
 def run(params: Params, root: Path = Path()) -> None:
     """Train, or continue, and write ``models/reference`` and ``metrics/reference_training.json``.
 
-    Without a labelled set the folder holds ``off.json`` alone, which says so.
+    Without a labelled set the folder holds ``off.json`` alone, which says so. A set from outside is
+    trained on as a whole: with none to judge by, ``keep: best`` and ``patience`` are left out, and
+    the log says so.
     """
     out, metrics = root / "models/reference", root / "metrics/reference_training.json"
     labelled_set = params.train_reference.labelled_set
@@ -43,8 +45,15 @@ def run(params: Params, root: Path = Path()) -> None:
         {"type": "FolderDataset", "folder": str(root / name), "classes": classes}
         for name in folders
     ]
+    section = params.train_segmenter
+    if len(sets) == 1 and (section.keep == "best" or section.patience):
+        log.warning(
+            "%s brings no images to judge by: the reference trains to its end and keeps its last "
+            "weights, whatever train_segmenter.keep and train_segmenter.patience say",
+            labelled_set,
+        )
     cfg = build_config(
-        params.train_segmenter,
+        section,
         sets[0],
         sets[1] if len(sets) > 1 else None,
         len(classes),
@@ -68,7 +77,7 @@ def run(params: Params, root: Path = Path()) -> None:
         "training the reference",
         root,
         user="train_reference",
-        curves=params.train_segmenter.tensorboard,
+        curves=section.tensorboard,
     )
     if not is_main_process():
         return

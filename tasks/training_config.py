@@ -33,13 +33,16 @@ IGNORE_KEYS = {
 """Where MMSegmentation's transforms take the label that is ignored; 255 unless told."""
 
 
-def load_config(path: Path) -> Config:
+def load_config(path: Path, modules: bool = True) -> Config:
     """Read a config file; ``mmseg::`` in its ``_base_`` means the installed MMSegmentation.
 
     MMEngine looks for that by the name of the distribution, which is another one now.
+
+    Args:
+        modules: whether to import its ``custom_imports``, which bring torch along.
     """
     MODULE2PACKAGE["mmseg"] = "onedl-mmsegmentation"
-    return Config.fromfile(path)
+    return Config.fromfile(path, import_custom_modules=modules)
 
 
 def build_config(
@@ -72,7 +75,7 @@ def build_config(
         )
     cfg = load_config(root / section.config)
     check_keys(cfg, section.config)
-    device = choose_device(section.device)
+    device = choose_device(section.device, "train_segmenter.device")
     refuse_downloads(cfg.model, section.config)
     set_class_count(cfg.model, class_count)
     ignore_index = ignore_value(label_dtype(class_count))

@@ -39,7 +39,7 @@ class _ListedDataset(BaseSegDataset):
         """
         try:
             loaded = super().prepare_data(idx)
-        except (EOFError, OSError, AssertionError) as error:
+        except (EOFError, OSError, AssertionError, SyntaxError, ValueError) as error:
             if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
                 raise  # the disk's fault, not the sample's
             sample = self.get_data_info(idx)

@@ -56,7 +56,8 @@ class ReliabilityHook(Hook):
 
     Chance is drawn from the seed, the iteration and the process alone, so a resumed training draws
     what an uninterrupted one does. A checkpoint keeps the history, the interval's counts and the
-    batch that ClassMix pastes from.
+    batch that ClassMix pastes from. Those two are the first process's: of several, the others begin
+    a resumed training with no batch to paste from, until their first one that is not mixed.
 
     Args:
         warmup, fade: see `strength_at`.
@@ -130,8 +131,10 @@ class ReliabilityHook(Hook):
         state = checkpoint["reliability"]
         self.history = state["history"]
         _model(runner).load_reliability_state(state)
-        if not is_main_process():
-            _model(runner).counts.reset()  # the first process wrote them, and has them
+        if not is_main_process():  # the first process wrote them, and has them
+            _model(runner).counts.reset()
+            if isinstance(_model(runner), CoTrainingSegmentor):
+                _model(runner).classmix.partners = None
 
 
 def _model(runner: Runner) -> Any:

@@ -57,6 +57,12 @@ class Params(Section):
                 "extract_masks.response_scalings: train_segmenter.reliability urn reads how the "
                 "label varies over them, and there are none; give [0.5, 0.7, 1.0, 1.4, 2.0]"
             )
+        if self.train_segmenter.reliability == "urn" and masks.all_claimed:
+            problems.append(
+                f"extract_masks.{masks.method}.beta: at 1 no scaling of the response moves a label "
+                "to the background, so that train_segmenter.reliability urn weighs all alike; "
+                "lower it, or choose another reliability"
+            )
         problems += self._scores_lacking()
         if problems:
             raise ValueError("\n".join(problems))

@@ -197,6 +197,8 @@ def test_the_tables_show_state_value_remedy_and_costs(write: Write, root: Path) 
     assert sampling[1].strip() == "?"
     assert sampling[4].strip() == "not known: measure with `python -m tasks.doctor --measure`"
     assert states(found)["estimate"] == "warn"
+    memory = next(check for check in found.checks if check.name == "memory")
+    assert "the run needs 6.0 GB" in memory.value  # the report's 0.5 GB alone are known
 
 
 def test_only_gpus_with_figures_are_reckoned_with() -> None:

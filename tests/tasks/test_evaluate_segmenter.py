@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from mmcv.transforms import LoadImageFromFile
+from PIL import Image
 
 from tasks import evaluate_segmenter, train_reference, train_segmenter
-from tasks.evaluate_segmenter import report
+from tasks.evaluate_segmenter import read_images, report
 from tasks.iou import confusion_matrix, iou_per_class
 from tasks.label_maps import decode
+from tasks.labelled_sets import Pair
 from tasks.params import Params
 from tasks.records import DATASET, read_json, read_rows, write_table
 
@@ -49,6 +52,20 @@ def test_both_networks_are_measured_on_the_same_images(
     ious = (evaluation["per_class"]["red"], evaluation["reference_per_class"]["red"])
     assert rows[0] == "class,synthetic,reference"
     assert rows[2] == f"red,{ious[0]},{ious[1]}"
+
+
+def test_images_are_seen_as_a_training_sees_them(tmp_path: Path) -> None:
+    """OpenCV, which a training reads with, turns a picture as its EXIF data say."""
+    exif = Image.Exif()
+    exif[274] = 6  # turn clockwise
+    pixels = np.zeros((8, 16, 3), np.uint8)
+    pixels[:, 8:] = 255
+    path = tmp_path / "a.jpg"
+    Image.fromarray(pixels).save(path, exif=exif)
+    (read,) = read_images([Pair(path, path)])
+    loaded = LoadImageFromFile()({"img_path": str(path)})["img"]
+    assert read.shape == loaded.shape == (16, 8, 3)
+    assert np.abs(read - loaded[..., ::-1].astype(int)).max() < 4
 
 
 def test_without_background_the_first_class_is_label_0(

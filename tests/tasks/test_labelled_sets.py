@@ -40,6 +40,14 @@ def test_a_whole_set_has_no_faults(folder: Path) -> None:
     assert check_pairs(pairs, class_count=2) == []
 
 
+def test_a_camera_held_upright_fits_a_label_that_stands(folder: Path) -> None:
+    """Its pixels lie on their side; EXIF says so, and trainings turn them."""
+    exif = Image.Exif()
+    exif[274] = 6  # turn clockwise
+    Image.new("RGB", (4, 6)).save(folder / "images/b.jpg", exif=exif)
+    assert check_pairs(list_pairs(folder), class_count=2) == []
+
+
 @pytest.mark.parametrize("part", ["", "images", "labels"])
 def test_a_missing_folder_is_named(folder: Path, part: str) -> None:
     (folder / part).rename(folder.parent / "elsewhere")

@@ -1,10 +1,8 @@
-"""Room, rights and devices."""
+"""Room that a run takes, rights and devices."""
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -20,13 +18,6 @@ from tasks.machine import (
     sample_bytes,
 )
 from tasks.params import InputError, Params
-from tasks.work_store import STORE
-
-
-class Usage(NamedTuple):
-    total: int
-    used: int
-    free: int
 
 
 def test_bytes_of_a_run(make_params: Callable[..., Params]) -> None:
@@ -43,6 +34,13 @@ def test_bytes_of_a_run(make_params: Callable[..., Params]) -> None:
     assert run_bytes(make_params({"sample_images.capture": capture})) == 2400 * sample + 500_000_000
 
 
+def test_networks_for_photographs_take_more_room(make_params: Callable[..., Params]) -> None:
+    photographs = {
+        "train_segmenter.config": "mmseg_configs/voc12/deeplabv3plus_r101-d8_voc12-512x512.py"
+    }
+    assert run_bytes(make_params(photographs)) - run_bytes(make_params()) == 3_500_000_000
+
+
 def test_more_maps_wider_labels_and_more_phrases_take_more_room(
     make_params: Callable[..., Params],
 ) -> None:
@@ -57,43 +55,6 @@ def test_more_maps_wider_labels_and_more_phrases_take_more_room(
     street = {"expand_prompts.max_classes": 4, "expand_prompts.always": ["car", "tree"]}
     assert sample_bytes(make_params(street)) == three + 3 * phrase
     assert sample_bytes(make_params({"expand_prompts.several_share": 0.0})) == three - 2 * phrase
-
-
-def test_a_disk_too_small_is_told_with_both_numbers(
-    make_params: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**9, 0, 10**8))
-    (problem,) = machine_problems(make_params(), tmp_path)
-    assert problem.startswith("disk: the run needs about 0.6 GB and 0.1 GB are free in ")
-    assert "python -m tasks.shards prune" in problem
-    assert "lower expand_prompts.images_per_class" in problem
-
-
-def test_what_is_there_already_needs_no_room(
-    make_params: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "data/samples").mkdir(parents=True)
-    (tmp_path / "data/samples/car-0000.tar").write_bytes(bytes(10_000_000))
-    needed = run_bytes(make_params()) - 20_000_000
-    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**12, 0, needed))
-    assert machine_problems(make_params(), tmp_path) == []
-    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**12, 0, needed - 1))
-    assert len(machine_problems(make_params(), tmp_path)) == 1
-
-
-def test_finished_shards_need_no_room_though_no_output_holds_them_yet(
-    make_params: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The outputs of DVC take as much again; those that are there are counted too."""
-    (tmp_path / STORE / "sample_images").mkdir(parents=True)
-    (tmp_path / STORE / "sample_images/car.tar").write_bytes(bytes(10_000_000))
-    (tmp_path / "data/samples").mkdir(parents=True)
-    (tmp_path / "data/samples/car.tar").write_bytes(bytes(4_000_000))
-    needed = run_bytes(make_params()) - 14_000_000
-    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**12, 0, needed))
-    assert machine_problems(make_params(), tmp_path) == []
-    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**12, 0, needed - 1))
-    assert len(machine_problems(make_params(), tmp_path)) == 1
 
 
 def test_folders_that_cannot_be_written_are_named(
@@ -182,8 +143,8 @@ def test_float16_is_for_gpus(
 @pytest.mark.parametrize(
     ("device", "message"),
     [
-        ("gpu", "device: must be auto, cpu, cuda or cuda:N, not 'gpu'"),
-        ("cuda:1", "device: cuda:1 is not there: PyTorch sees 1 CUDA devices"),
+        ("gpu", "^own.device: must be auto, cpu, cuda or cuda:N, not 'gpu'"),
+        ("cuda:1", r"^own.device: cuda:1 is not there: PyTorch .* sees 1 .*; choose auto or cpu"),
     ],
 )
 def test_a_device_that_is_not_there_is_not_chosen(
@@ -191,5 +152,5 @@ def test_a_device_that_is_not_there_is_not_chosen(
 ) -> None:
     monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
     with pytest.raises(InputError, match=message):
-        choose_device(device)
+        choose_device(device, "own.device")
     assert [choose_device(name) for name in ("cpu", "cuda", "cuda:0")] == ["cpu", "cuda", "cuda:0"]

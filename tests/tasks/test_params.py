@@ -75,6 +75,10 @@ def test_urn_needs_response_scalings(tmp_path: Path) -> None:
     several = {"extract_masks__response_scalings": [0.5, 1.0, 2.0]}
     section = load(tmp_path, train_segmenter__reliability="urn", **several).train_segmenter
     assert section.knobs == {"sharpness": 2.4}
+    claimed = several | {"extract_masks__attn2mask__beta": 1.0}
+    text = message(tmp_path, train_segmenter__reliability="urn", **claimed)
+    assert text.startswith("params.yaml: extract_masks.attn2mask.beta: at 1 no scaling")
+    load(tmp_path, train_segmenter__reliability="weighted", **claimed)
 
 
 def test_only_the_chosen_methods_knobs_count(tmp_path: Path) -> None:

@@ -204,21 +204,26 @@ def test_the_hours_in_a_real_preset_are_the_doctor_s(name: str) -> None:
     found = {cost.stage: (cost.seconds or 0) / 3600 for cost in costs}
     text = (ROOT / f"presets/{name}.yaml").read_text().partition("\n\n")[0].replace("\n#", "")
     told = re.search(
-        r"One A100 takes (\d+) h, of them (\d+) h for sampling and at most (\d+) h for training, "
-        rf"and at most (\d+) GB of disk: `python -m tasks.doctor --params presets/{name}.yaml",
+        r"One A100 takes (\d+) h, of them (\d+) h for sampling and at most (\d+) h for training"
+        r"( without validation|), and at most (\d+) GB of disk: "
+        rf"`python -m tasks.doctor --params presets/{name}.yaml",
         text,
     )
     assert told
     whole = total(costs)
-    assert [float(number) for number in told.groups()] == pytest.approx(
+    hours = (told[1], told[2], told[3], told[5])
+    assert [float(number) for number in hours] == pytest.approx(
         [
             (whole.seconds or 0) / 3600,
             found["sample_images"],
             found["train_segmenter"],
             (whole.disk or 0) / 1e9,
         ],
-        rel=0.05,
+        rel=0.002,
+        abs=0.5,
     )
+    (basis,) = (cost.basis for cost in costs if cost.stage == "train_segmenter")
+    assert bool(told[4]) == ("without validation" in basis)
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from tasks.input_checks import Inputs
-from tasks.machine import NETWORKS_BYTES, run_bytes
+from tasks.machine import networks_bytes, run_bytes
 from tasks.params import Params
 from tasks.run_estimate import Cost, Run, device_names, estimate, total
 from tasks.throughput import benchmark
@@ -20,15 +20,14 @@ def test_the_demo_costs_what_it_was_measured_to(make_params: Callable[..., Param
     found = costs(params)
     assert list(found) == list(Params.model_fields)
     assert all(cost.seconds is not None for cost in found.values())
-    speed = benchmark("sampling", {"model": "storybook", "method": "one_step"}, "images/s")
-    assert speed and found["sample_images"].seconds == pytest.approx(
-        1200 / speed.value * params.sample_images.num_inference_steps / 20  # measured with 20
-    )
-    assert speed.basis in found["sample_images"].basis
-    for stage in ("render_storybook", "extract_masks", "evaluate_segmenter", "write_report"):
+    dear = ("sample_images", "extract_masks", "train_segmenter", "train_reference")
+    for stage in ("render_storybook", *dear, "evaluate_segmenter", "write_report"):
         told = benchmark("demo", {"what": stage}, "seconds")
         assert told and found[stage].seconds == pytest.approx(told.value)
+        assert told.basis in found[stage].basis
     assert found["adapt_lora"].seconds == 0
+    whole = benchmark("demo", {"what": "make demo"}, "seconds")  # with the start of each stage
+    assert whole and 0.9 < (total(list(found.values())).seconds or 0) / whole.value < 1
 
 
 def test_more_images_and_steps_cost_in_proportion(make_params: Callable[..., Params]) -> None:
@@ -44,10 +43,22 @@ def test_more_images_and_steps_cost_in_proportion(make_params: Callable[..., Par
         assert more[stage].disk == 2 * (once[stage].disk or 0)
 
 
+def test_a_training_of_the_demo_costs_by_its_length_and_networks(
+    make_params: Callable[..., Params],
+) -> None:
+    once, double = (
+        costs(make_params({"train_segmenter.iterations": count})) for count in (1500, 3000)
+    )
+    for stage in ("train_segmenter", "train_reference"):
+        assert double[stage].seconds == pytest.approx(2 * (once[stage].seconds or 0))
+    single = costs(make_params({"train_segmenter.reliability": "weighted"}))
+    assert single["train_segmenter"].seconds == once["train_reference"].seconds
+
+
 def test_the_disk_is_what_preflight_asks_for(make_params: Callable[..., Params]) -> None:
     params = make_params()
     assert total(list(costs(params).values())).disk == run_bytes(params)
-    assert costs(params)["train_segmenter"].disk == NETWORKS_BYTES
+    assert costs(params)["train_segmenter"].disk == networks_bytes(params)
 
 
 def test_what_is_off_costs_nothing_and_what_is_not_known_says_so(

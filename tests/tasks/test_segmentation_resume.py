@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from tasks import segmentation
 from tasks.in_use import read_in_use
+from tasks.params import InputError
 from tasks.records import read_json
 from tasks.segmentation import fingerprint, latest_checkpoint, train
 from tests.toys.imports import import_closure, tasks
@@ -82,12 +83,15 @@ def test_weights_that_the_config_names_count_by_their_bytes(
 ) -> None:
     cfg, file = make_config(), tmp_path / "r18.pth"
     cfg.model.backbone.init_cfg = {"type": "Pretrained", "checkpoint": str(file)}
-    names = {fingerprint(cfg, "data", tmp_path, None)}
+    names = set()
     for content in ("one", "other"):
         file.write_text(content)
         names.add(fingerprint(cfg, "data", tmp_path, None))
         assert fingerprint(cfg, "data", tmp_path, None) in names
-    assert len(names) == 3
+    assert len(names) == 2
+    file.unlink()
+    with pytest.raises(InputError, match=r"checkpoint: .*r18\.pth does not exist"):
+        fingerprint(cfg, "data", tmp_path, None)
 
 
 def test_the_code_that_a_training_depends_on_is_there() -> None:

@@ -1,11 +1,10 @@
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tasks import throughput
-from tasks.params import Params, SampleImages, load_params
+from tasks.params import SampleImages, load_params
 from tasks.throughput import (
     Measured,
     benchmark,
@@ -13,8 +12,6 @@ from tasks.throughput import (
     known_gpu,
     read_measured,
     sampling_seconds,
-    training_memory,
-    training_seconds,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -46,15 +43,13 @@ def test_what_nobody_has_measured_is_not_known(tmp_path: Path) -> None:
     other = VOC.sample_images.model_copy(update={"model": "somebody/other"})
     assert sampling_seconds(other, None, A100, tmp_path) is None
     assert sampling_seconds(VOC.sample_images, None, "NVIDIA H200", tmp_path) is None
-    assert training_seconds(VOC.train_segmenter, "cpu") is None
-    assert training_seconds(VOC.train_segmenter, "Tesla T4") is None  # slower than the V100
     assert known_gpu("Quadro T400") is None
 
 
 def test_a_benchmark_speaks_for_its_own_size(
-    make_params: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sampled = "storybook, 32x64, batch 16, steps 40, bfloat16"
+    sampled = "SD1.5's shape, 256x256, batch 16, steps 40, bfloat16"
     row = {"model": sampled, "method": "one_step", "images/s": 5.0}
     content = {
         "ran": {"command": "python -m b", "date": "2026-01-01", "machine": "2 cores"},
@@ -63,9 +58,8 @@ def test_a_benchmark_speaks_for_its_own_size(
     }
     (tmp_path / "sampling.json").write_text(json.dumps(content))
     monkeypatch.setattr(throughput, "RESULTS", tmp_path)
-    section = make_params().sample_images
-    told = sampling_seconds(section, None, "cpu", tmp_path)
-    assert told and told.value == pytest.approx(1 / 5 * 2 * section.num_inference_steps / 40)
+    told = sampling_seconds(VOC.sample_images, None, "cpu", tmp_path)
+    assert told and told.value == pytest.approx(1 / 5 * 4 * 100 / 40)  # four times the pixels
     assert told.basis == "measured: python -m b, 2026-01-01, 2 cores"
     bar = benchmark("sampling", {"name": "peak memory"}, "value")
     assert bar and bar.value == 1.5
@@ -100,23 +94,3 @@ def test_what_was_measured_here_comes_first(tmp_path: Path) -> None:
     assert read_measured(tmp_path) == [one]
     (tmp_path / throughput.MEASURED).write_text("[1]")
     assert read_measured(tmp_path) == []
-
-
-def test_a_training_takes_what_was_published_for_a_slower_gpu() -> None:
-    section = VOC.train_segmenter.model_copy(update={"reliability": "weighted"})
-    told = training_seconds(section, A100)
-    assert told and told.value == pytest.approx(16 * 0.85 / 4)  # 4 crops of 512x512 in 0.85 s
-    both = training_seconds(VOC.train_segmenter, A100)
-    assert both and 1.5 < both.value / told.value < 2.1
-    alone = training_seconds(VOC.train_segmenter, A100, alone=True)
-    assert alone and alone.value == told.value
-
-
-def test_memory_of_a_training_is_known_up_to_150_labels() -> None:
-    section = VOC.train_segmenter.model_copy(update={"reliability": "weighted"})
-    few, more = training_memory(section, 21), training_memory(section, 51)
-    assert few and few.value == pytest.approx(4 * 7.6e9)
-    assert more and more.value == pytest.approx(4 * 10.6e9)
-    assert training_memory(section, 920) is None
-    both = training_memory(VOC.train_segmenter, 21)
-    assert both and both.value == 2 * few.value

@@ -72,6 +72,10 @@ def test_processes_share_the_batch_and_the_first_one_writes(
 def test_a_batch_that_cannot_be_shared_is_refused(
     make_config: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(InputError, match="4 images cannot be shared evenly by 3 processes"):
-        build_runner(make_config(), tmp_path, "uneven", None)
+    for processes, said in (
+        ("3", "4 images cannot be shared evenly by 3 processes"),
+        ("4", "4 leaves each of 4 processes one image, .* choose 8 or more, or fewer processes"),
+    ):
+        monkeypatch.setenv("WORLD_SIZE", processes)
+        with pytest.raises(InputError, match=said):
+            build_runner(make_config(), tmp_path, "uneven", None)

@@ -69,6 +69,20 @@ def test_a_config_that_cannot_be_trained_is_told_before_anything_runs(
         check_training(toy_params({"train_segmenter.config": "own.py"}), None, training_root)
 
 
+@pytest.mark.parametrize("device", ["cuda:9", "gpu"])
+def test_a_device_that_is_not_here_hides_no_fault_of_the_config(
+    toy_params: Make, training_root: Path, device: str
+) -> None:
+    """That the device is missing is said beside it, see `tasks.machine`."""
+    asked = {"train_segmenter.device": device, "train_segmenter.dtype": "float16"}
+    check_training(toy_params(asked), None, training_root)
+    wrong = (training_root / "tiny.py").read_text().replace("FCNHead", "FNCHead")
+    (training_root / "own.py").write_text(wrong)
+    own = {"train_segmenter.config": "own.py"}
+    with pytest.raises(InputError, match=r"config: own\.py cannot be built: KeyError: .*FNCHead"):
+        check_training(toy_params(asked | own), None, training_root)
+
+
 def test_half_precision_of_a_gpu_is_told_on_a_cpu(toy_params: Make, training_root: Path) -> None:
     with pytest.raises(InputError, match=r"dtype: float16 is for GPUs"):
         check_training(toy_params({"train_segmenter.dtype": "float16"}), None, training_root)

@@ -20,6 +20,7 @@ OUTPUTS = {
     "data/inputs/texts.json",
     "data/inputs/reference.json",
     "data/inputs/init_from.json",
+    "data/inputs/pretrained.json",
     "data/inputs/similarity.json",
 }
 

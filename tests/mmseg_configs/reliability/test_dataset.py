@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from mmengine.registry import init_default_scope
 from PIL import Image
 
 from mmseg_configs.reliability import FolderDataset, ShardDataset
+from mmseg_configs.reliability.faults import SampleError
 from tasks.label_maps import encode_label
 from tasks.params import InputError
 from tasks.shards import write_shard
@@ -139,6 +141,20 @@ def test_a_labelled_set_is_joined_by_name(tmp_path: Path, arrays: Arrays) -> Non
         sample = dataset[number]["data_samples"]
         np.testing.assert_array_equal(sample.gt_sem_seg.data[0], arrays(number)[1])
         assert "gt_reliability" not in sample
+
+
+def test_a_damaged_label_map_is_told_by_sample_and_file(tmp_path: Path, arrays: Arrays) -> None:
+    """Pillow raises a bare ValueError of a chunk that is too short."""
+    image, label, _ = arrays(0)
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(image).save(tmp_path / "images/a.png")
+    data = encode_label(label)
+    chunk = b"\0\0\0\1pHYs\0" + zlib.crc32(b"pHYs\0").to_bytes(4)
+    (tmp_path / "labels/a.png").write_bytes(data[:33] + chunk + data[33:])
+    dataset = FolderDataset(str(tmp_path), CLASSES, pipeline=PIPELINE[:2])
+    with pytest.raises(SampleError, match=r"a\.png cannot be read: Truncated.*labels/a\.png"):
+        dataset[0]
 
 
 @pytest.mark.parametrize("packer", ["PackReliabilityInputs", "PackSegInputs"])

@@ -1,14 +1,20 @@
 """The schedule of reliability, and what a resumed training keeps of it."""
 
+from collections.abc import Callable
 from copy import deepcopy
 from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from torch import nn
 
 from mmseg_configs.reliability.batch import Counts, Phase
+from mmseg_configs.reliability.classmix import Labelled
 from mmseg_configs.reliability.hook import ReliabilityHook, strength_at
+from tasks.segmenter import build_network
+
+MODULE = ReliabilityHook.__module__
 
 
 @pytest.mark.parametrize(("progress", "expected"), [(0, 0), (0.1, 0), (0.2, 0.5), (0.3, 1), (1, 1)])
@@ -87,6 +93,22 @@ def test_history_and_counts_go_on_from_a_checkpoint() -> None:
     resumed.after_load_checkpoint(second, deepcopy(checkpoint))
     run(resumed, second, range(6, 10))
     assert resumed.history == whole.history
+
+
+def test_only_the_first_process_takes_over_the_batch_that_it_has_kept(
+    make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one would paste from a batch that it has never seen."""
+    runner, checkpoint = Runner(), {}
+    runner.model = build_network(make_config(reliability="co_training"))
+    images, labels = torch.zeros(1, 3, 4, 4), torch.zeros(1, 4, 4, dtype=torch.int64)
+    runner.model.classmix.partners = Labelled(images, labels, labels > 0)
+    ReliabilityHook().before_save_checkpoint(runner, checkpoint)
+    for first in (True, False):
+        monkeypatch.setattr(f"{MODULE}.is_main_process", lambda first=first: first)
+        runner.model = build_network(make_config(reliability="co_training"))
+        ReliabilityHook().after_load_checkpoint(runner, deepcopy(checkpoint))
+        assert (runner.model.classmix.partners is not None) == first
 
 
 @pytest.mark.parametrize("shares", [(-0.1, 0.5), (0.2, -1), (0.7, 0.4)])
