@@ -1,5 +1,6 @@
 """Where the runs of a grid work: clones of the committed state that share what is finished."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 
 from flows.graph import written_paths
 from flows.processes import ProcessGroups
-from tasks.git import git
+from tasks.git import ask_git, git
 from tasks.revisions import cache_folder
 from tasks.work_store import STORE
 
@@ -52,10 +53,16 @@ def prepare_clone(root: Path, folder: Path, commit: str) -> None:
 
     What a run before has made by the same code from the same inputs is fetched from the cache;
     shards of images and masks from the work store, where code has changed that is not theirs.
+    A folder that is no whole clone, as a kill may leave one, is made anew.
     """
-    if not (folder / ".git").exists():
+    if not _is_clone(folder):
+        # In a damaged one, git would find the repository around it, and check out there.
+        partial = folder.with_name(f"{folder.name}.partial")
+        for left in (folder, partial):
+            shutil.rmtree(left, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        git(["clone", "--quiet", "--no-checkout", str(root), str(folder)], root)
+        git(["clone", "--quiet", "--no-checkout", str(root), str(partial)], root)
+        partial.rename(folder)
     git(["fetch", "--quiet", "origin", commit], folder)
     git(["checkout", "--quiet", "--force", "--detach", commit], folder)
     cache = cache_folder(root).resolve()
@@ -67,6 +74,11 @@ def prepare_clone(root: Path, folder: Path, commit: str) -> None:
     (folder / STORE).parent.mkdir(exist_ok=True)
     if not (folder / STORE).exists():
         (folder / STORE).symlink_to(store)
+
+
+def _is_clone(folder: Path) -> bool:
+    top = ask_git(["rev-parse", "--show-toplevel"], folder) if folder.is_dir() else None
+    return top is not None and folder.samefile(top.rstrip("\n"))
 
 
 def link_inputs(params: dict[str, Any], root: Path, folder: Path) -> None:

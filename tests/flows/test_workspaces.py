@@ -50,6 +50,22 @@ def test_a_clone_takes_the_commit_that_it_is_asked_for(toy: Path) -> None:
     assert (clone / "first.py").read_text() == "changed"
 
 
+@pytest.mark.parametrize("damage", [".git/HEAD", ".git"])
+def test_a_damaged_clone_is_made_anew_and_the_users_tree_left_alone(
+    toy: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone, commit = toy / ".maskloom/compare/workspace-0", git(["rev-parse", "HEAD"], toy).strip()
+    prepare_clone(toy, clone, commit)
+    (clone / damage).rename(toy / "gone")
+    (toy / "first.py").write_text("not committed")
+    branch = git(["symbolic-ref", "HEAD"], toy)
+    monkeypatch.setenv("GIT_DIR", str(toy / ".git"))  # as in a hook of the user's repository
+    prepare_clone(toy, clone, commit)
+    assert (toy / "first.py").read_text() == "not committed"
+    assert git(["symbolic-ref", "HEAD"], toy) == branch
+    assert (clone / ".git/HEAD").read_text().strip() == commit
+
+
 def test_inputs_that_git_does_not_hold_are_reachable_in_a_clone(tmp_path: Path) -> None:
     root, clone = tmp_path / "root", tmp_path / "root/.maskloom/compare/workspace-0"
     (root / "models/own").mkdir(parents=True)
