@@ -33,7 +33,7 @@ from flows.processes import exit_on_signals
 from flows.run_log import only_run
 from flows.stage_output import StageOutput
 from flows.synthesize import child_environment
-from flows.workspaces import WORK, Workspaces, link_inputs
+from flows.workspaces import WORK, Workspaces
 from tasks.entry import run_tool
 from tasks.git import ask_git, git
 from tasks.params import InputError, load_params
@@ -59,9 +59,9 @@ def run_cell(name: str, cell: Cell, grid: Grid, spaces: Workspaces, threads: int
     log, output = get_run_logger(), StageOutput()
     clock = time.monotonic()
     with spaces.one() as folder:
-        text = yaml.safe_dump(cell.params, sort_keys=False, allow_unicode=True)
+        params = spaces.inputs.link(cell.params, folder)
+        text = yaml.safe_dump(params, sort_keys=False, allow_unicode=True)
         (folder / "params.yaml").write_text(text, encoding="utf-8")
-        link_inputs(cell.params, spaces.root, folder)
 
         def tell(line: str) -> None:
             if (said := output.read(line)) is not None:
@@ -138,8 +138,8 @@ def compare(grid_name: str, jobs: int = 1, root: Path = Path()) -> list[Row]:
         get_run_logger().warning(
             "not committed, so not part of what is compared:\n%s", "\n".join(changed.splitlines())
         )
-    finished = Finished(root / WORK / f"{grid_name}.ndjson", commit)
     spaces = Workspaces(root, jobs, commit)
+    finished = Finished(root / WORK / f"{grid_name}.ndjson", spaces.inputs)
     with only_run(root / WORK):
         try:
             return _run(grid_name, grid, order, finished, spaces, jobs)

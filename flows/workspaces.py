@@ -4,12 +4,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
-from flows.graph import written_paths
+from flows.outside_inputs import OutsideInputs
 from flows.processes import ProcessGroups
 from tasks.git import ask_git, git
 from tasks.revisions import cache_folder
@@ -27,11 +26,13 @@ class Workspaces:
         commit: what they hold.
 
     Attributes:
+        inputs: what is linked into them.
         commands: what runs in them.
     """
 
     def __init__(self, root: Path, count: int, commit: str) -> None:
         self.root, self.commit = root, commit
+        self.inputs = OutsideInputs(root, commit)
         self.commands = ProcessGroups()
         self._free: SimpleQueue[Path] = SimpleQueue()
         for number in range(count):
@@ -79,40 +80,3 @@ def prepare_clone(root: Path, folder: Path, commit: str) -> None:
 def _is_clone(folder: Path) -> bool:
     top = ask_git(["rev-parse", "--show-toplevel"], folder) if folder.is_dir() else None
     return top is not None and folder.samefile(top.rstrip("\n"))
-
-
-def link_inputs(params: dict[str, Any], root: Path, folder: Path) -> None:
-    """Make relative paths of ``params`` that lie only in the user's tree reachable in a clone.
-
-    What the stages write is not among them, nor a folder around it: the clone makes its own.
-    """
-    written = {Path(path) for path in written_paths(root)}
-    around = {parent for path in written for parent in path.parents}
-    for path in map(Path, filter(None, _texts(params))):
-        source, there = root / path, folder / path
-        if path.is_absolute() or _exists(there) or not _exists(source):
-            continue
-        if path in around or written & {path, *path.parents}:
-            continue
-        there.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):  # outside of the clone, where another may be as fast
-            there.symlink_to(source.resolve())
-
-
-def _exists(path: Path) -> bool:
-    """Whether it is there; a text that can be no path, such as a long negative prompt, is not."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
-
-
-def _texts(tree: Any) -> Iterator[str]:
-    if isinstance(tree, str):
-        yield tree
-    elif isinstance(tree, dict):
-        for value in tree.values():
-            yield from _texts(value)
-    elif isinstance(tree, list):
-        for value in tree:
-            yield from _texts(value)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from flows.workspaces import link_inputs, prepare_clone
+from flows.workspaces import prepare_clone
 from tasks.git import git
 
 
@@ -64,21 +64,3 @@ def test_a_damaged_clone_is_made_anew_and_the_users_tree_left_alone(
     assert (toy / "first.py").read_text() == "not committed"
     assert git(["symbolic-ref", "HEAD"], toy) == branch
     assert (clone / ".git/HEAD").read_text().strip() == commit
-
-
-def test_inputs_that_git_does_not_hold_are_reachable_in_a_clone(tmp_path: Path) -> None:
-    root, clone = tmp_path / "root", tmp_path / "root/.maskloom/compare/workspace-0"
-    (root / "models/own").mkdir(parents=True)
-    (root / "data/test/images").mkdir(parents=True)
-    (root / "dvc.yaml").write_text("stages: {a: {cmd: a, outs: [data/test: {cache: false}]}}")
-    clone.mkdir(parents=True)
-    (clone / "kept").mkdir()
-    (root / "kept").mkdir()
-    params = {
-        "a": {"model": "models/own", "negative_prompt": "blurred, " * 500},
-        "b": ["kept", "none", "", "no/where", "data/test/images", "data", "data/", "."],
-    }
-    link_inputs(params, root, clone)
-    assert (clone / "models/own").resolve() == root / "models/own"
-    assert not (clone / "kept").is_symlink() and not (clone / "no").exists()
-    assert not (clone / "data").exists()  # the clone's own stage writes it
