@@ -2,7 +2,7 @@
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 ELSEWHERE = (
@@ -43,3 +43,14 @@ def ask_git(arguments: list[str], root: Path) -> str | None:
         return git(arguments, root)
     except (subprocess.CalledProcessError, FileNotFoundError):
         return None
+
+
+def uncommitted(root: Path, paths: Iterable[str] = (), *, untracked: bool = True) -> list[str]:
+    """What differs from the commit, a line each as ``git status --porcelain`` tells it.
+
+    Args:
+        paths: files and folders that are looked at, from ``root``; none: all.
+        untracked: whether files that git does not know, nor ignores, count.
+    """
+    files = f"--untracked-files={'all' if untracked else 'no'}"
+    return git(["status", "--porcelain", files, "--", *paths], root).splitlines()
