@@ -190,6 +190,7 @@ def main(
     quick: Annotated[bool, Parameter(help="few rows and iterations; writes no result")] = False,
 ) -> None:
     """Find spoiled masks, and time the scoring and the deciding."""
+    commit = committed()
     validation = {"folds": 2, "iterations": 2} if quick else VALIDATION
     rounds = 1 if quick else 5
     rows, found = find_spoiled(run, load_params(run / "params.yaml"), validation)
@@ -204,7 +205,7 @@ def main(
         Bar.at_least("images/s hashed and scored, one core, 512x512", round(scored), 200),
     ]
     ran = what_ran(
-        commit=committed()[:12],
+        commit=commit[:12],
         seeds=f"spoiling {SPOIL_SEED}, halves {HALVES_SEED}",
         rounds=rounds,
         spoiled=f"{SPOILED:.0%} of the masks with mean IoU {AGREEMENT} or more",
