@@ -199,10 +199,10 @@ def main(
     indexed = seconds_to_index(ROWS // 100 if quick else ROWS)
     rows.append(_row(f"near duplicates of {ROWS:,} hashes", f"{indexed:.2f} s, up to 6 bits"))
     bars = [
-        Bar.at_least("spoiled masks found", round(found.recall, 3), 0 if quick else 0.8),
-        Bar.at_least("of the rejected, spoiled", round(found.precision, 3), 0 if quick else 0.8),
-        Bar.at_most(f"seconds to decide upon {ROWS:,} rows", round(decided, 2), 2),
-        Bar.at_least("images/s hashed and scored, one core, 512x512", round(scored), 200),
+        Bar.at_least("spoiled masks found", found.recall, 0 if quick else 0.8, 3),
+        Bar.at_least("of the rejected, spoiled", found.precision, 0 if quick else 0.8, 3),
+        Bar.at_most(f"seconds to decide upon {ROWS:,} rows", decided, 2, 2),
+        Bar.at_least("images/s hashed and scored, one core, 512x512", scored, 200, 0),
     ]
     ran = what_ran(
         commit=commit[:12],
