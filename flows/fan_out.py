@@ -211,7 +211,7 @@ def _devices(params: Params, how: FanOut) -> list[str | None]:
             f"sample_images.device: {params.sample_images.device}, and each takes one; give at "
             f"most {len(gpus)}"
         )
-    return gpus[: how.workers]
+    return [*gpus[: how.workers]]
 
 
 def _slot(device: str | None) -> AbstractContextManager[Any]:
