@@ -11,13 +11,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from benchmarks.demo import QUICK, change_params
 from benchmarks.record import Row
+from flows.grid_checks import CODE
 from flows.workspaces import prepare_clone
-from tasks.git import git
+from tasks.git import git, uncommitted
 from tasks.json_lines import add_line, read_lines
 from tasks.params import load_params
 
@@ -31,9 +33,24 @@ Changes = dict[str, dict[str, Any]]
 """Section -> key -> value."""
 
 
+@cache
 def committed() -> str:
-    """The commit that is measured."""
+    """The commit that is measured: the one that is checked out when this is first asked for."""
     return git(["rev-parse", "HEAD"], ROOT).strip()
+
+
+def refuse_uncommitted(root: Path = ROOT) -> None:
+    """Cells compute with the code that lies here, and are kept by the commit.
+
+    Raises:
+        SystemExit: code differs from what is committed.
+    """
+    if changed := uncommitted(root, ["benchmarks/*.py", *CODE]):
+        told = "\n".join(changed)
+        raise SystemExit(
+            f"code that is not committed, and rows are kept by the commit:\n{told}\ncommit it, or "
+            "give --quick for a smoke run"
+        )
 
 
 def with_quick(changes: Changes, quick: bool) -> Changes:
@@ -88,7 +105,12 @@ def run_cells(name: str, cells: Mapping[str, Callable[[], Row]], *, quick: bool)
         name: of the benchmark.
         cells: what makes each row, by a key that tells it from the others.
         quick: part of the key of what is kept.
+
+    Raises:
+        SystemExit: code is not committed, and it is no smoke run.
     """
+    if not quick:
+        refuse_uncommitted()
     path, commit = STORE / f"{name}.ndjson", committed()
     rows = {
         item["cell"]: item["row"]

@@ -117,9 +117,9 @@ def main(
         {"what": "dvc repro with nothing to do", "seconds": round(sorted(idle)[1], 1)},
     ]
     bars = [
-        Bar.at_most("make demo, minutes", round(seconds / 60, 2), 12),
-        Bar.at_most("peak memory, GiB", round(peak, 2), 6),
-        Bar.at_most("dvc repro with nothing to do, median seconds", round(sorted(idle)[1], 1), 5),
+        Bar.at_most("make demo, minutes", seconds / 60, 12, 2),
+        Bar.at_most("peak memory, GiB", peak, 6, 2),
+        Bar.at_most("dvc repro with nothing to do, median seconds", sorted(idle)[1], 5, 1),
     ]
     ran = what_ran(seeds="as in params.yaml", rounds=f"1 demo, {IDLE_ROUNDS} with nothing to do")
     finish("demo", ran, rows, bars, None if quick else RESULTS)

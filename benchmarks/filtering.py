@@ -190,6 +190,7 @@ def main(
     quick: Annotated[bool, Parameter(help="few rows and iterations; writes no result")] = False,
 ) -> None:
     """Find spoiled masks, and time the scoring and the deciding."""
+    commit = committed()
     validation = {"folds": 2, "iterations": 2} if quick else VALIDATION
     rounds = 1 if quick else 5
     rows, found = find_spoiled(run, load_params(run / "params.yaml"), validation)
@@ -198,13 +199,13 @@ def main(
     indexed = seconds_to_index(ROWS // 100 if quick else ROWS)
     rows.append(_row(f"near duplicates of {ROWS:,} hashes", f"{indexed:.2f} s, up to 6 bits"))
     bars = [
-        Bar.at_least("spoiled masks found", round(found.recall, 3), 0 if quick else 0.8),
-        Bar.at_least("of the rejected, spoiled", round(found.precision, 3), 0 if quick else 0.8),
-        Bar.at_most(f"seconds to decide upon {ROWS:,} rows", round(decided, 2), 2),
-        Bar.at_least("images/s hashed and scored, one core, 512x512", round(scored), 200),
+        Bar.at_least("spoiled masks found", found.recall, 0 if quick else 0.8, 3),
+        Bar.at_least("of the rejected, spoiled", found.precision, 0 if quick else 0.8, 3),
+        Bar.at_most(f"seconds to decide upon {ROWS:,} rows", decided, 2, 2),
+        Bar.at_least("images/s hashed and scored, one core, 512x512", scored, 200, 0),
     ]
     ran = what_ran(
-        commit=committed()[:12],
+        commit=commit[:12],
         seeds=f"spoiling {SPOIL_SEED}, halves {HALVES_SEED}",
         rounds=rounds,
         spoiled=f"{SPOILED:.0%} of the masks with mean IoU {AGREEMENT} or more",

@@ -129,14 +129,14 @@ def main(
                     "command": name,
                     "samples": f"{count:,}",
                     "median s": round(float(np.median(seconds)), 2),
-                    "worst s": round(max(seconds), 2),
+                    "worst s": max(seconds),
                     "CPU s": round(float(np.median(cpu)), 2),
-                    "peak GB": round(max(peaks), 3),
+                    "peak GB": max(peaks),
                 }
             )
     bars = [
-        Bar.at_most("worst seconds", max(float(row["worst s"]) for row in rows), MOST_SECONDS),
-        Bar.at_most("peak memory, GB", max(float(row["peak GB"]) for row in rows), MOST_GB),
+        Bar.at_most("worst seconds", max(float(row["worst s"]) for row in rows), MOST_SECONDS, 2),
+        Bar.at_most("peak memory, GB", max(float(row["peak GB"]) for row in rows), MOST_GB, 3),
         Bar.at_most("wrong answers", wrong, 0),
     ]
     libraries = f"pyarrow {version('pyarrow')}"

@@ -94,7 +94,7 @@ def main(
             val_loss(batches, diffusion, model, adapter)
             for adapter in (None, root / "models/lora" / ADAPTER_FILE)
         )
-    fall = round(1 - after / before, 4)
+    fall = 1 - after / before
     rows: list[Row] = [
         {
             "frames": training["images"],
@@ -104,10 +104,10 @@ def main(
             "minutes": round(training["seconds"] / 60, 1),
             "loss on val, before": round(before, 4),
             "after": round(after, 4),
-            "falls by": fall,
+            "falls by": round(fall, 4),
         }
     ]
-    bars = [Bar.at_least("fall of the loss on val", fall, -1 if quick else FALL)]
+    bars = [Bar.at_least("fall of the loss on val", fall, -1 if quick else FALL, 4)]
     ran = what_ran(
         frames=f"{sum(map(len, batches))} noised windows of val", seeds="0, of everything"
     )

@@ -108,7 +108,7 @@ def main(
         mean(float(row["mIoU"]) for row in rows if str(row["samples"]).startswith(domain))
         for domain in PRESETS
     )
-    bars = [Bar.at_most("loss of mIoU", round(before - after, 4), 1.0 if quick else LOSS)]
+    bars = [Bar.at_most("loss of mIoU", before - after, 1.0 if quick else LOSS, 4)]
     ran = what_ran(
         images=f"{images} of each domain and seed",
         seeds=f"{', '.join(map(str, seeds))}; prompts and noise 1000 more; judge {CRITIC_TRAINING}",

@@ -201,8 +201,8 @@ def measure(form: str, folder: Path, rounds: int) -> Row:
         "form": form,
         "files": sum(path.is_file() for path in (folder / "samples").rglob("*")),
         "first dvc repro, s": round(first, 1),
-        "dvc repro with nothing to do, s": round(statistics.median(times["repro"]), 2),
-        "dvc status, s": round(statistics.median(times["status"]), 2),
+        "dvc repro with nothing to do, s": statistics.median(times["repro"]),
+        "dvc status, s": statistics.median(times["status"]),
     }
 
 
@@ -231,11 +231,11 @@ def main(
         float(rows[0][key]) for key in ("dvc repro with nothing to do, s", "dvc status, s")
     )
     bars = [
-        Bar.at_most("dvc repro with nothing to do, in shards, s", nothing, 5),
-        Bar.at_most("dvc status, in shards, s", status, 5),
+        Bar.at_most("dvc repro with nothing to do, in shards, s", nothing, 5, 2),
+        Bar.at_most("dvc status, in shards, s", status, 5, 2),
     ]
     bars += [
-        Bar.at_most(f"memory of {stage}'s plan and index, MB", round(size / MEGABYTE, 1), 500)
+        Bar.at_most(f"memory of {stage}'s plan and index, MB", size / MEGABYTE, 500, 1)
         for stage, size in taken.items()
     ]
     ran = what_ran(seeds="none", rounds=f"{rounds}", samples=f"{samples:,}, {SHARD} to a shard")

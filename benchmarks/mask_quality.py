@@ -239,8 +239,9 @@ def main(
     bars = [
         Bar.at_least(
             f"mIoU of the preset, less that of the best recipe ({' + '.join(best)})",
-            round(reported[as_set] - reported[best], 4),
+            reported[as_set] - reported[best],
             -slack,
+            4,
         )
     ]
     ran = what_ran(

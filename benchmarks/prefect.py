@@ -88,7 +88,7 @@ def measure(rounds: int) -> list[Row]:
                 "what": work,
                 "dvc repro, s": round(alone, 2),
                 "flow with server, s": round(flow, 2),
-                "more per stage, s": round((flow - alone) / len(STAGES), 3),
+                "more per stage, s": (flow - alone) / len(STAGES),
             }
         )
     return rows
@@ -101,7 +101,7 @@ def main(
     rounds = 1 if quick else 3
     rows = measure(rounds)
     bars = [
-        Bar.at_most(f"{row['what']}: more per stage, s", float(row["more per stage, s"]), bound)
+        Bar.at_most(f"{row['what']}: more per stage, s", float(row["more per stage, s"]), bound, 3)
         for row, bound in zip(rows, (BOUND_SECONDS, BOUND_SECONDS), strict=True)
     ]
     ran = what_ran(seeds="none", rounds=f"{rounds}, alternating, medians", stages=len(STAGES))

@@ -145,11 +145,7 @@ def main(
             row[f"{words}: kinds shown"] = round(effective_kinds(kinds[right]), 2)
             row[f"{words}: of the class"] = round(float(right.float().mean()), 2)
         rows.append(row)
-    bars = [
-        Bar.at_least(
-            "accuracy of the classifier", round(accuracy, 4), 0 if quick else LEAST_ACCURACY
-        )
-    ]
+    bars = [Bar.at_least("accuracy of the classifier", accuracy, 0 if quick else LEAST_ACCURACY, 4)]
     ran = what_ran(
         images=f"{per_class} for each class and way, one thing each",
         seeds=f"prompts and noise {PROMPTS}, classifier {TRAINING}, its test {TEST}",

@@ -90,7 +90,7 @@ def main(
     for hash_seed, measured, size in zip(HASH_SEEDS, runs, sizes, strict=True):
         rows.append(_row(f"{count:,} prompts", hash_seed, *measured, size))
     bars = [
-        Bar.at_most("peak memory, GiB", round(max(peak for _, peak in runs), 3), 1.5),
+        Bar.at_most("peak memory, GiB", max(peak for _, peak in runs), 1.5, 3),
         Bar.at_most("ids that stand twice", twice, 0),
         Bar.at_most("different files of three runs", len(digests), 1),
     ]

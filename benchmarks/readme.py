@@ -10,7 +10,7 @@ from typing import Any
 import cyclopts
 
 from benchmarks.record import RESULTS, cell
-from flows.grids import grid_names
+from flows.grids import grid_names, read_grid
 from tasks.presets import preset_path
 
 ROOT = Path(__file__).parents[1]
@@ -73,7 +73,7 @@ def headline(
     evaluation: dict[str, Any],
     quality: dict[str, Any],
     results: dict[str, Result],
-    grids: list[str],
+    grids: dict[str, list[str]],
 ) -> str:
     """The results that README.md shows: the demo, the paper's story, and the bars that are missed.
 
@@ -81,7 +81,7 @@ def headline(
         evaluation: ``metrics/evaluation.json`` of the demo.
         quality: ``quality.json`` of the base model.
         results: by name, see `read_results`.
-        grids: what there is to compare.
+        grids: what there is to compare, and its settings.
     """
     parts = [
         f"`make demo`, IoU on {evaluation['images']} labelled images that no network saw "
@@ -94,15 +94,25 @@ def headline(
         f"sees by a mean IoU of {quality['map_iou']:.2f}, before any refinement "
         "(`python -m storybook.base_model.quality`).",
     ]
-    measured = {name: results.get(f"compare_{name}") for name in grids}
+    recorded = {name: results.get(f"compare_{name}") for name in grids}
+    measured = {
+        name: found
+        for name, found in recorded.items()
+        if found and [row["setting"] for row in found["rows"]] == grids[name]
+    }
     stories = [_story(name, found) for name in STORIES if (found := measured.get(name))]
     if stories:
         parts += [
             "mIoU in whole runs, mean and deviation of several seeds (`make compare`):",
             *stories,
         ]
-    if missing := [name for name, result in measured.items() if not result]:
+    if missing := [name for name, found in recorded.items() if not found]:
         parts.append(f"Grids of `make compare` that are not measured yet: {', '.join(missing)}.")
+    if others := [name for name, found in recorded.items() if found and name not in measured]:
+        parts.append(
+            "Grids whose settings are others than those that were measured, so not measured in "
+            f"their present form yet: {', '.join(others)}."
+        )
     bars = [{"benchmark": name, **bar} for name in results for bar in results[name]["bars"]]
     missed = [
         {"missed": f"`{bar['benchmark']}`: {bar['name']}"}
@@ -137,9 +147,11 @@ def _demo(result: Result) -> str:
     )
 
 
-def compared(root: Path) -> list[str]:
-    """The grids whose results are recorded: all but the one that is for a try."""
-    return [name for name in grid_names(root) if name != "quick"]
+def compared(root: Path) -> dict[str, list[str]]:
+    """The grids whose results are recorded, all but the one that is for a try: their settings."""
+    return {
+        name: list(read_grid(name, root).settings) for name in grid_names(root) if name != "quick"
+    }
 
 
 def _table_of_classes(evaluation: dict[str, Any]) -> str:

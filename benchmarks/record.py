@@ -31,14 +31,22 @@ class Bar:
     holds: bool
 
     @classmethod
-    def at_most(cls, name: str, value: float, bound: float) -> "Bar":
-        """A bar that holds where the value is not above the bound."""
-        return cls(name, value, bound, value <= bound)
+    def at_most(cls, name: str, value: float, bound: float, digits: int | None = None) -> "Bar":
+        """A bar that holds where the value is not above the bound.
+
+        Args:
+            digits: after the point, of what is shown; the value itself is judged.
+        """
+        return cls(name, _shown(value, digits), bound, value <= bound)
 
     @classmethod
-    def at_least(cls, name: str, value: float, bound: float) -> "Bar":
-        """A bar that holds where the value is not below the bound."""
-        return cls(name, value, bound, value >= bound)
+    def at_least(cls, name: str, value: float, bound: float, digits: int | None = None) -> "Bar":
+        """A bar that holds where the value is not below the bound; ``digits`` as in `at_most`."""
+        return cls(name, _shown(value, digits), bound, value >= bound)
+
+
+def _shown(value: float, digits: int | None) -> float:
+    return value if digits is None else round(value, digits)
 
 
 def need_crf() -> None:

@@ -188,11 +188,9 @@ def measure(pictures: Sequence[Picture], choosing: int, rounds: int) -> tuple[li
     miou = {one.recipe.name: one.miou for one in reported}
     speed = {one.recipe.name: each for one, each in zip(reported, speeds, strict=True)}
     return rows, [
-        Bar.at_least(
-            "guided: gain over upsample", round(miou["guided"] - miou["upsample"], 4), 0.05
-        ),
-        Bar.at_least("guided: IoU less the crf's", round(miou["guided"] - miou["crf"], 4), -0.02),
-        Bar.at_least("guided: speed over crf's", round(speed["guided"] / speed["crf"], 2), 5),
+        Bar.at_least("guided: gain over upsample", miou["guided"] - miou["upsample"], 0.05, 4),
+        Bar.at_least("guided: IoU less the crf's", miou["guided"] - miou["crf"], -0.02, 4),
+        Bar.at_least("guided: speed over crf's", speed["guided"] / speed["crf"], 5, 2),
     ]
 
 

@@ -185,8 +185,9 @@ def main(
     bars = [
         Bar.at_least(
             "share of the gap that co-training recovers",
-            round(recovered, 3),
+            recovered,
             -9 if quick else RECOVERED,
+            3,
         )
     ]
     ran = what_ran(

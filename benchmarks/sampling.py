@@ -201,7 +201,7 @@ def compare(batch: Batch, rounds: int) -> list[Row]:
             ratios = [a / b for a, b in zip(seconds[method], seconds["plain"], strict=True)]
             row |= {
                 "seconds per batch": round(taken, 3),
-                "ratio to plain": round(statistics.median(ratios), 4),
+                "ratio to plain": statistics.median(ratios),
                 "images/s": round(len(batch.seeds) / taken, 3),
                 "images identical": identical[method],
             }
@@ -215,9 +215,9 @@ def bars_of(model: str, rows: list[Row], *, quick: bool, compiled: bool) -> list
     ratio = {name: row[name]["ratio to plain"] for name in ("one_step", "all_steps")}
     bars = []
     if not quick:
-        bars.append(Bar.at_most(f"{model}: time, one step", float(ratio["one_step"]), 1.02))
+        bars.append(Bar.at_most(f"{model}: time, one step", float(ratio["one_step"]), 1.02, 4))
     if not quick and not compiled:
-        bars.append(Bar.at_most(f"{model}: time, all steps", float(ratio["all_steps"]), 1.05))
+        bars.append(Bar.at_most(f"{model}: time, all steps", float(ratio["all_steps"]), 1.05, 4))
     if not compiled:
         identical = all(row[name]["images identical"] for name in ratio)
         bars.append(Bar.at_least(f"{model}: images identical when traced", float(identical), 1))

@@ -237,17 +237,14 @@ def main(
         step_rows, ratio = compare_steps(root, rounds)
         loading_rows, loading = compare_loading(root, count, epochs)
     bars = [
-        Bar.at_most(
-            "co-training step by two single ones", round(ratio, 3), 9 if quick else STEP_RATIO
-        ),
+        Bar.at_most("co-training step by two single ones", ratio, 9 if quick else STEP_RATIO, 3),
         Bar.at_least(
             "loading from shards by loose files",
-            round(loading["speed"], 3),
+            loading["speed"],
             0 if quick else 1.0,
+            3,
         ),
-        Bar.at_least(
-            f"cores busy of {WORKERS}", round(loading["busy"], 2), 0 if quick else CORES_BUSY
-        ),
+        Bar.at_least(f"cores busy of {WORKERS}", loading["busy"], 0 if quick else CORES_BUSY, 2),
     ]
     ran = what_ran(rounds=f"{rounds} steps, {epochs} epochs", seeds="0")
     finish("training_step", ran, step_rows + loading_rows, bars, None if quick else RESULTS)

@@ -5,6 +5,7 @@ The artifacts' keys are the stage's name with hyphens and what they are: ``sampl
 """
 
 import json
+import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,6 +23,8 @@ from prefect.artifacts import (
 from flows.graph import stage_outputs
 from flows.results import StageRun
 
+log = logging.getLogger(__name__)
+
 _PROGRESS = re.compile(r"(?P<what>[^:]+): (?P<done>\d+) of (?P<total>\d+) ")
 
 
@@ -31,11 +34,19 @@ def key(stage: str, what: str) -> str:
 
 
 class ProgressBar:
-    """A stage's progress on the server, moved by what the stage logs."""
+    """A stage's progress on the server, moved by what the stage logs.
+
+    A server that does not answer costs the bar, and never the stage.
+    """
 
     def __init__(self, stage: str) -> None:
         self._percent = 0.0
-        answer = create_progress_artifact(0.0, key(stage, "progress"), f"How far {stage} is")
+        self._artifact: UUID | None = None
+        try:
+            answer = create_progress_artifact(0.0, key(stage, "progress"), f"How far {stage} is")
+        except Exception as error:  # of the network, of the server
+            _warn(error)
+            return
         assert isinstance(answer, UUID)  # and no coroutine, as no event loop runs here
         self._artifact = answer
 
@@ -49,9 +60,18 @@ class ProgressBar:
 
     def move(self, percent: float) -> None:
         """Set it to ``percent``, 0..100."""
-        if percent != self._percent:
-            self._percent = percent
+        if self._artifact is None or percent == self._percent:
+            return
+        self._percent = percent
+        try:
             update_progress_artifact(self._artifact, percent)
+        except Exception as error:  # the next one may pass again
+            _warn(error)
+
+
+def _warn(error: Exception) -> None:
+    told = str(error).partition("\n")[0] or type(error).__name__
+    log.warning("the server does not show the progress: %s", told)
 
 
 def leave_results(run: StageRun, root: Path = Path()) -> None:

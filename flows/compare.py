@@ -9,9 +9,11 @@ goes on where it was, and one whose code has changed runs again what the change 
 
 import json
 import os
+import re
 import shutil
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -28,15 +30,15 @@ from rich.table import Table
 
 from flows.comparison import Row, Verdict, judge, markdown, summarise, write
 from flows.finished_runs import Finished
-from flows.grids import Cell, Grid, cells, grid_names, read_grid, waits
+from flows.grid_checks import checked, left_out
+from flows.grids import Cell, Grid, grid_names, read_grid, waits
 from flows.processes import exit_on_signals
 from flows.run_log import only_run
 from flows.stage_output import StageOutput
 from flows.synthesize import child_environment
-from flows.workspaces import WORK, Workspaces, link_inputs
+from flows.workspaces import WORK, Workspaces
 from tasks.entry import run_tool
-from tasks.git import ask_git, git
-from tasks.params import InputError, load_params
+from tasks.params import InputError
 
 RESULTS = Path("comparisons")
 
@@ -45,8 +47,24 @@ class RunFailed(Exception):
     """A run of the grid failed; the others are finished."""
 
 
-@task(task_run_name="{name}", cache_policy=NO_CACHE, persist_result=False)
-def run_cell(name: str, cell: Cell, grid: Grid, spaces: Workspaces, threads: int) -> Row:
+@dataclass(frozen=True)
+class Compared:
+    """A grid that has run.
+
+    Attributes:
+        grid: as it was when it started.
+        commit: that its runs worked in.
+        rows: one for each run, in the grid's order: setting, seed, value, the columns of ``also``,
+            minutes.
+    """
+
+    grid: Grid
+    commit: str
+    rows: list[Row]
+
+
+@task(task_run_name="{cell.name}", cache_policy=NO_CACHE, persist_result=False)
+def run_cell(cell: Cell, grid: Grid, spaces: Workspaces, threads: int) -> Row:
     """Run the pipeline with one setting and seed, and read what it measured.
 
     Args:
@@ -59,9 +77,9 @@ def run_cell(name: str, cell: Cell, grid: Grid, spaces: Workspaces, threads: int
     log, output = get_run_logger(), StageOutput()
     clock = time.monotonic()
     with spaces.one() as folder:
-        text = yaml.safe_dump(cell.params, sort_keys=False, allow_unicode=True)
+        params = spaces.inputs.link(cell.params, folder)
+        text = yaml.safe_dump(params, sort_keys=False, allow_unicode=True)
         (folder / "params.yaml").write_text(text, encoding="utf-8")
-        link_inputs(cell.params, spaces.root, folder)
 
         def tell(line: str) -> None:
             if (said := output.read(line)) is not None:
@@ -72,7 +90,7 @@ def run_cell(name: str, cell: Cell, grid: Grid, spaces: Workspaces, threads: int
         status = spaces.commands.run(command, tell, env)
         if status:
             last = "\n".join(output.last_words)
-            raise RunFailed(f"{name}: exit status {output.exit_status or status}\n{last}")
+            raise RunFailed(f"exit status {output.exit_status or status}\n{last}")
         found = {
             column: read_metric(folder, key)
             for column, key in {"value": cell.measure, **grid.also}.items()
@@ -107,7 +125,7 @@ def read_metric(folder: Path, key: str) -> float | None:
 
 
 @flow(name="compare")
-def compare(grid_name: str, jobs: int = 1, root: Path = Path()) -> list[Row]:
+def compare(grid_name: str, jobs: int = 1, root: Path = Path()) -> Compared:
     """Run a grid and leave its table and plot in ``comparisons/<grid>``.
 
     Args:
@@ -115,37 +133,25 @@ def compare(grid_name: str, jobs: int = 1, root: Path = Path()) -> list[Row]:
         jobs: runs at a time, each with its share of the cores.
         root: the repository.
 
-    Returns:
-        A row for each run, in the grid's order: setting, seed, value, the columns of ``also``,
-        minutes.
-
     Raises:
-        InputError: the grid breaks a rule, there is no such grid, or nothing is committed.
+        InputError: the grid breaks a rule, there is no such grid, or it is not committed.
         RunFailed: some runs failed; the others are finished, and in the table.
     """
     root = root.resolve()
-    grid = read_grid(grid_name, root)
-    order = cells(grid, root)
-    check_params(order, root)
-    head = ask_git(["rev-parse", "--verify", "--quiet", "HEAD"], root)
-    if head is None:
-        raise InputError(
-            f"{root}: has no commit, and runs work in clones of one; run this in a clone of the "
-            "project, made by `git clone`"
-        )
-    commit = head.strip()
-    if changed := git(["status", "--porcelain", "--untracked-files=no"], root):
+    grid, order, commit = checked(grid_name, root)
+    if changed := left_out(root):
         get_run_logger().warning(
-            "not committed, so not part of what is compared:\n%s", "\n".join(changed.splitlines())
+            "not committed, so not part of what is compared:\n%s", "\n".join(changed)
         )
-    finished = Finished(root / WORK / f"{grid_name}.ndjson", commit)
     spaces = Workspaces(root, jobs, commit)
+    finished = Finished(root / WORK / f"{grid_name}.ndjson", spaces.inputs)
     with only_run(root / WORK):
         try:
-            return _run(grid_name, grid, order, finished, spaces, jobs)
+            rows = _run(grid_name, grid, order, finished, spaces, jobs)
         except BaseException:  # a signal: Prefect waits for its threads, and they for the stages
             spaces.commands.end()
             raise
+    return Compared(grid, commit, rows)
 
 
 def _run(
@@ -172,7 +178,7 @@ def _run(
         for position in ready[: jobs - len(running)]:
             todo.remove(position)
             cell = order[position]
-            future = run_cell.submit(cell.name, cell, grid, spaces, threads)
+            future = run_cell.submit(cell, grid, spaces, threads)
             running[future] = position
         future = next(as_completed(list(running)))
         position = running.pop(future)
@@ -196,7 +202,7 @@ def _run(
         )
     known = in_order(grid, rows)
     write(grid, known, spaces.root / RESULTS / grid_name)
-    key = f"compare-{grid_name}".replace("_", "-")
+    key = "-".join(["compare", *re.findall("[a-z0-9]+", grid_name.lower())])  # Prefect's rule
     create_markdown_artifact(markdown(grid, known), key, grid.title)
     if failed:
         raise RunFailed("\n".join(failed))
@@ -210,25 +216,6 @@ def in_order(grid: Grid, rows: list[Row | None]) -> list[Row]:
     return sorted(
         known, key=lambda row: (names.index(row["setting"]), grid.seeds.index(row["seed"]))
     )
-
-
-def check_params(order: list[Cell], root: Path) -> None:
-    """Check the parameters of every run, before the first one starts.
-
-    Raises:
-        InputError: one breaks a rule; the message names the setting.
-    """
-    path = root / WORK / "params.yaml"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for cell in order:
-        path.write_text(yaml.safe_dump(cell.params, allow_unicode=True), encoding="utf-8")
-        try:
-            load_params(path, lists=root)
-        except InputError as error:
-            told = str(error).replace(str(path), "params.yaml")
-            raise InputError(f"{cell.name}: {told}") from None
-        finally:
-            path.unlink()
 
 
 def list_grids(root: Path = Path()) -> None:
@@ -245,21 +232,33 @@ def main(
     jobs: Annotated[PositiveInt, Parameter(help="runs at a time, which share the cores")] = 1,
     keep: Annotated[bool, Parameter(help="keep the clones for the next grid")] = True,
 ) -> None:
-    """Compare settings: run each with each seed, and show means, deviations and gains."""
+    """Compare settings: run each with each seed, and show means, deviations and gains.
+
+    Raises:
+        InputError: a grid breaks a rule; nothing was run.
+        RunFailed: some runs failed; the other grids have run.
+    """
     exit_on_signals()
     if not grids:
         list_grids()
         return
-    held = True
     for name in grids:
-        rows = compare(name, jobs)
-        grid = read_grid(name)
-        verdicts = judge(grid, rows)
-        _show(name, grid, rows, verdicts)
+        checked(name, Path())
+    held, failed = True, []
+    for name in grids:
+        try:
+            found = compare(name, jobs)
+        except (RunFailed, InputError) as error:  # the other grids run all the same
+            failed.append(f"{name}: {error}")
+            continue
+        verdicts = judge(found.grid, found.rows)
+        _show(name, found.grid, found.rows, verdicts)
         held &= all(verdict.holds for verdict in verdicts)
     if not keep:
         for folder in WORK.glob("workspace-*"):
             shutil.rmtree(folder)
+    if failed:
+        raise RunFailed("\n".join(failed))
     if not held:
         raise SystemExit(1)
 

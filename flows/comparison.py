@@ -23,7 +23,8 @@ Row = dict[str, Any]
 class Verdict:
     """A claim, what was measured, the bound, and whether it holds.
 
-    What was measured is NaN where no run of the claim is finished.
+    What was measured is NaN where no run of the claim is finished, and a bound by deviation where
+    one pair is.
     """
 
     name: str
@@ -79,7 +80,7 @@ def _mean_of(rows: list[Row], key: str) -> float | str:
 
 
 def judge(grid: Grid, rows: list[Row]) -> list[Verdict]:
-    """The claims; one whose settings have no finished run does not hold."""
+    """The claims, over the seeds that both settings have; one with too few runs does not hold."""
     values = by_setting(grid, rows)
     return [_judge(claim, values) for claim in grid.claims]
 
@@ -89,7 +90,10 @@ def _judge(claim: Claim, values: Mapping[str, Mapping[int, float]]) -> Verdict:
     if claim.of is not None:
         assert claim.share is not None  # given together
         theirs = values.get(claim.of, {})
-        share = mean(ours.values()) / mean(theirs.values()) if ours and theirs else nothing
+        both = [seed for seed in ours if seed in theirs]
+        share = nothing
+        if both:
+            share = mean(ours[seed] for seed in both) / mean(theirs[seed] for seed in both)
         told = f"{claim.setting}, share of {claim.of}"
         return Verdict(told, round(share, 4), claim.share, share >= claim.share)
     assert claim.above is not None
@@ -97,7 +101,9 @@ def _judge(claim: Claim, values: Mapping[str, Mapping[int, float]]) -> Verdict:
     gain = mean(gained) if gained else nothing
     told = f"{claim.setting} above {claim.above}"
     if isinstance(claim.by, str):
-        bound = deviation(gained) * (-1 if claim.by.startswith("-") else 1)
+        # A single pair has no deviation, and shows nothing of it.
+        spread = deviation(gained) if len(gained) > 1 else nothing
+        bound = spread * (-1 if claim.by.startswith("-") else 1)
         told += f"; bound: {claim.by.replace('-', 'less ')} of the gain"
     else:
         bound = claim.by

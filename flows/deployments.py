@@ -81,8 +81,11 @@ def create_pool(client: SyncPrefectClient) -> None:
 
 
 def create_dead_run_rule(client: SyncPrefectClient) -> None:
-    """The automation `DEAD_RUN_RULE`, once."""
-    if not client.read_automations_by_name(DEAD_RUN_RULE.name):
+    """The automation `DEAD_RUN_RULE`, once, and as it is here."""
+    found = client.read_automations_by_name(DEAD_RUN_RULE.name)
+    if found:
+        client.update_automation(found[0].id, DEAD_RUN_RULE)
+    else:
         client.create_automation(DEAD_RUN_RULE)
 
 

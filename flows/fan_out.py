@@ -28,7 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from flows import shard_workers
 from flows.shard_workers import Workers, slot_name
 from tasks.in_use import write_in_use
-from tasks.machine import choose_device
+from tasks.machine import choose_device, gpu_count
 from tasks.params import InputError, Params, load_params
 from tasks.service_checks import silent
 from tasks.work_store import Shard, WorkStore
@@ -191,7 +191,8 @@ def _devices(params: Params, how: FanOut) -> list[str | None]:
     """The device of each worker: GPU after GPU, or as the parameters say.
 
     Raises:
-        InputError: it is left open what Ray's machines compute on.
+        InputError: there are more workers than GPUs, or it is left open what Ray's machines compute
+            on.
     """
     if how.runner == "ray":
         if params.sample_images.device == "auto":
@@ -200,9 +201,17 @@ def _devices(params: Params, how: FanOut) -> list[str | None]:
                 "others compute; set it to what these have, cuda or cpu"
             )
         return [None] * how.workers
-    if choose_device(params.sample_images.device) == "cuda":
-        return [f"cuda:{number}" for number in range(how.workers)]
-    return [None] * how.workers
+    device = choose_device(params.sample_images.device)
+    if device == "cpu":
+        return [None] * how.workers
+    gpus = [f"cuda:{number}" for number in range(gpu_count())] if device == "cuda" else [device]
+    if how.workers > len(gpus):
+        raise InputError(
+            f"fan_out.workers: {how.workers} is more than the {len(gpus)} GPUs of "
+            f"sample_images.device: {params.sample_images.device}, and each takes one; give at "
+            f"most {len(gpus)}"
+        )
+    return [*gpus[: how.workers]]
 
 
 def _slot(device: str | None) -> AbstractContextManager[Any]:

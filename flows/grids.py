@@ -7,24 +7,27 @@ that follows from ``dvc.yaml`` alone, before anything runs.
 
 import copy
 import difflib
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from flows.graph import stage_writes
+from flows.shared_stages import Tree, refuse_unmeasured, stage_keys
 from tasks.params import InputError
 from tasks.presets import preset_path
 
 FOLDER = Path("presets/compare")
 
-Tree = dict[str, Any]
-"""Sections of ``params.yaml``."""
+OWN_COLUMNS = frozenset(
+    {
+        "setting", "seed", "value", "minutes",
+        "mean", "deviation", "gain", "its deviation", "by seed",
+    }
+)  # fmt: skip
+"""Names of columns that the tables have in any case."""
 
 
 class Setting(BaseModel):
@@ -105,6 +108,13 @@ class Grid(BaseModel):
         if self.axis is not None:
             for name in self.settings:
                 float(name)
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"`seeds`: {self.seeds} names one twice; a run is told by its seed")
+        for claim in self.claims:
+            if isinstance(claim.by, str) and len(self.seeds) < 2:
+                raise ValueError(f"by: {claim.by} needs two `seeds` or more; or give a number")
+        if taken := sorted(OWN_COLUMNS & set(self.also)):
+            raise ValueError(f"`also`: {taken[0]!r} is a column of each table; choose another name")
         return self
 
 
@@ -161,11 +171,14 @@ def cells(grid: Grid, root: Path = Path()) -> list[Cell]:
     """All runs of a grid, those that share most of their stages next to each other.
 
     Raises:
-        InputError: a setting names a preset, a section or a key that is not there.
+        InputError: a setting names a preset, a section or a key that is not there, or a run would
+            not compute what is measured.
     """
     stages = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     if grid.stage not in stages:
         raise InputError(f"stage: {grid.stage!r} is no stage of dvc.yaml")
+    if stages[grid.stage].get("always_changed"):
+        raise InputError(f"stage: {grid.stage!r} only checks inputs; name one that computes")
     found = []
     for seed in grid.seeds:
         for name, setting in grid.settings.items():
@@ -178,7 +191,10 @@ def cells(grid: Grid, root: Path = Path()) -> list[Cell]:
             refuse_unknown(params, changes, f"setting {name!r}")
             params = merged(params, changes)
             keys = stage_keys(stages, params, grid.stage)
-            found.append(Cell(name, seed, setting.measure or grid.measure, params, keys))
+            measure = setting.measure or grid.measure
+            for key in (measure, *grid.also.values()):
+                refuse_unmeasured(key, stages, keys)
+            found.append(Cell(name, seed, measure, params, keys))
     ranks: dict[tuple[str, str], int] = {}
     for cell in found:
         for item in cell.keys.items():
@@ -199,11 +215,15 @@ def refuse_unknown(params: Tree, changes: Tree, where: str) -> None:
     """Look for sections and keys of sections that the preset does not have.
 
     Raises:
-        InputError: there is one; the message names the nearest.
+        InputError: there is one, and the message names the nearest, or a section is no mapping.
     """
     for section, keys in changes.items():
         unknown = [section] if section not in params else []
         known = list(params)
+        if not unknown and not isinstance(keys, dict):
+            raise InputError(
+                f"{where}: {section}: {keys!r} is no mapping; give the keys that differ, or {{}}"
+            )
         if not unknown:
             known = list(params[section])
             unknown = [key for key in keys if key not in params[section]]
@@ -211,46 +231,6 @@ def refuse_unknown(params: Tree, changes: Tree, where: str) -> None:
             near = difflib.get_close_matches(key, known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; there are: {', '.join(known)}"
             raise InputError(f"{where}: {key!r} is no key of {section}{hint}")
-
-
-def stage_keys(stages: Mapping[str, Any], params: Tree, last: str) -> dict[str, str]:
-    """Stage -> digest of its command, its parameters and the digests of the stages it reads.
-
-    A stage that always runs is a check: for the same inputs, whose paths are parameters of those
-    who read them, it writes the same, so it makes no difference here.
-
-    Args:
-        stages: those of ``dvc.yaml``, in running order.
-        last: the stages up to this one that it needs.
-    """
-    makers: dict[str, str] = {}
-    keys: dict[str, str] = {}
-    needs: dict[str, set[str]] = {}
-    for name, stage in stages.items():
-        if stage.get("always_changed"):
-            continue
-        sources = {maker for dep in stage.get("deps", []) if (maker := _maker(dep, makers))}
-        values = {key: _value(params, key) for key in stage.get("params", [])}
-        told = [name, stage["cmd"], values, sorted(keys[source] for source in sources)]
-        keys[name] = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
-        needs[name] = {name}.union(*(needs[source] for source in sources))
-        makers |= dict.fromkeys(stage_writes(stage), name)
-    return {name: keys[name] for name in stages if name in needs[last]}
-
-
-def _maker(dep: str, makers: Mapping[str, str]) -> str | None:
-    """The stage that writes a path, or the folder around it."""
-    for out, maker in makers.items():
-        if dep == out or dep.startswith(f"{out}/"):
-            return maker
-    return None
-
-
-def _value(params: Tree, key: str) -> Any:
-    value: Any = params
-    for part in key.split("."):
-        value = value[part]
-    return value
 
 
 def waits(order: list[Cell]) -> list[set[int]]:

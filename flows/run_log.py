@@ -38,7 +38,7 @@ def only_run(root: Path = Path()) -> Iterator[None]:
         InputError: another run of the flow holds it.
     """
     path = root / RUN_LOCK
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+", encoding="utf-8") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -29,7 +29,8 @@ class StageFailed(Exception):
 
     def __init__(self, stage: str, status: int, last_words: list[str]) -> None:
         super().__init__("\n".join([f"stage {stage} failed (exit status {status})", *last_words]))
-        number = status - 128 if status > 128 else -status
+        # A shell tells a signal as 128 and its number; DVC's own errors end with 255.
+        number = status - 128 if 128 < status <= 128 + 64 else -status
         killed = number > 0 and number not in (2, 15)  # SIGINT, SIGTERM: somebody wanted the end
         self.worth_retrying = killed or bool(_OUT_OF_MEMORY.search("\n".join(last_words)))
 

@@ -1,16 +1,16 @@
 """Where the runs of a grid work: clones of the committed state that share what is finished."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
 
-from flows.graph import written_paths
+from flows.outside_inputs import OutsideInputs
 from flows.processes import ProcessGroups
-from tasks.git import git
+from tasks.git import ask_git, git
 from tasks.revisions import cache_folder
 from tasks.work_store import STORE
 
@@ -26,11 +26,13 @@ class Workspaces:
         commit: what they hold.
 
     Attributes:
+        inputs: what is linked into them.
         commands: what runs in them.
     """
 
     def __init__(self, root: Path, count: int, commit: str) -> None:
         self.root, self.commit = root, commit
+        self.inputs = OutsideInputs(root, commit)
         self.commands = ProcessGroups()
         self._free: SimpleQueue[Path] = SimpleQueue()
         for number in range(count):
@@ -52,10 +54,16 @@ def prepare_clone(root: Path, folder: Path, commit: str) -> None:
 
     What a run before has made by the same code from the same inputs is fetched from the cache;
     shards of images and masks from the work store, where code has changed that is not theirs.
+    A folder that is no whole clone, as a kill may leave one, is made anew.
     """
-    if not (folder / ".git").exists():
+    if not _is_clone(folder):
+        # In a damaged one, git would find the repository around it, and check out there.
+        partial = folder.with_name(f"{folder.name}.partial")
+        for left in (folder, partial):
+            shutil.rmtree(left, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        git(["clone", "--quiet", "--no-checkout", str(root), str(folder)], root)
+        git(["clone", "--quiet", "--no-checkout", str(root), str(partial)], root)
+        partial.rename(folder)
     git(["fetch", "--quiet", "origin", commit], folder)
     git(["checkout", "--quiet", "--force", "--detach", commit], folder)
     cache = cache_folder(root).resolve()
@@ -69,38 +77,6 @@ def prepare_clone(root: Path, folder: Path, commit: str) -> None:
         (folder / STORE).symlink_to(store)
 
 
-def link_inputs(params: dict[str, Any], root: Path, folder: Path) -> None:
-    """Make relative paths of ``params`` that lie only in the user's tree reachable in a clone.
-
-    What the stages write is not among them, nor a folder around it: the clone makes its own.
-    """
-    written = {Path(path) for path in written_paths(root)}
-    around = {parent for path in written for parent in path.parents}
-    for path in map(Path, filter(None, _texts(params))):
-        source, there = root / path, folder / path
-        if path.is_absolute() or _exists(there) or not _exists(source):
-            continue
-        if path in around or written & {path, *path.parents}:
-            continue
-        there.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):  # outside of the clone, where another may be as fast
-            there.symlink_to(source.resolve())
-
-
-def _exists(path: Path) -> bool:
-    """Whether it is there; a text that can be no path, such as a long negative prompt, is not."""
-    try:
-        return path.exists()
-    except OSError:
-        return False
-
-
-def _texts(tree: Any) -> Iterator[str]:
-    if isinstance(tree, str):
-        yield tree
-    elif isinstance(tree, dict):
-        for value in tree.values():
-            yield from _texts(value)
-    elif isinstance(tree, list):
-        for value in tree:
-            yield from _texts(value)
+def _is_clone(folder: Path) -> bool:
+    top = ask_git(["rev-parse", "--show-toplevel"], folder) if folder.is_dir() else None
+    return top is not None and folder.samefile(top.rstrip("\n"))

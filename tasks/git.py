@@ -2,12 +2,21 @@
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+ELSEWHERE = (
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_INDEX_FILE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_COMMON_DIR",
+)
+"""With these, as a hook of git hands them on, git works in another repository than its folder's."""
 
 
 def git(arguments: list[str], root: Path, env: Mapping[str, str] | None = None) -> str:
-    """What git prints.
+    """What git prints of the repository that ``root`` lies in, whichever called this process.
 
     Args:
         arguments: the command and its arguments.
@@ -18,7 +27,8 @@ def git(arguments: list[str], root: Path, env: Mapping[str, str] | None = None) 
         subprocess.CalledProcessError: it fails; what it says is ``stderr``.
         FileNotFoundError: there is no git.
     """
-    command, env = ["git", *arguments], {**os.environ, **(env or {})}
+    inherited = {key: value for key, value in os.environ.items() if key not in ELSEWHERE}
+    command, env = ["git", *arguments], {**inherited, **(env or {})}
     answer = subprocess.run(command, cwd=root, env=env, capture_output=True, check=False)
     # Decoded here, since text=True would change the ends of lines, too.
     said, error = (each.decode("utf-8", "replace") for each in (answer.stdout, answer.stderr))
@@ -33,3 +43,14 @@ def ask_git(arguments: list[str], root: Path) -> str | None:
         return git(arguments, root)
     except (subprocess.CalledProcessError, FileNotFoundError):
         return None
+
+
+def uncommitted(root: Path, paths: Iterable[str] = (), *, untracked: bool = True) -> list[str]:
+    """What differs from the commit, a line each as ``git status --porcelain`` tells it.
+
+    Args:
+        paths: files and folders that are looked at, from ``root``; none: all.
+        untracked: whether files that git does not know, nor ignores, count.
+    """
+    files = f"--untracked-files={'all' if untracked else 'no'}"
+    return git(["status", "--porcelain", files, "--", *paths], root).splitlines()

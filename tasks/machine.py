@@ -130,6 +130,13 @@ def choose_device(wanted: str, key: str = "device") -> str:
     return wanted
 
 
+def gpu_count() -> int:
+    """The CUDA devices that PyTorch sees."""
+    import torch  # two seconds to import
+
+    return torch.cuda.device_count()
+
+
 def gpu_facts() -> list[Any]:
     """What decides whether PyTorch finds a GPU, as far as files tell."""
     devices = sorted(map(str, [*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev").glob("dxg")]))

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import cells
-from benchmarks.cells import run_cells, with_quick
+from benchmarks.cells import refuse_uncommitted, run_cells, with_quick
 from benchmarks.record import Row
+from tasks.git import git
 
 
 def test_a_cells_own_parameters_come_before_the_smallest_ones() -> None:
@@ -25,6 +26,7 @@ def test_a_cells_own_parameters_come_before_the_smallest_ones() -> None:
 def test_a_stopped_grid_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cells, "STORE", tmp_path)
     monkeypatch.setattr(cells, "committed", lambda: "abc")
+    monkeypatch.setattr(cells, "refuse_uncommitted", lambda: None)
     ran: list[str] = []
 
     def cell(key: str) -> Row:
@@ -48,3 +50,25 @@ def test_a_stopped_grid_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(cells, "committed", lambda: "def")
     run_cells("grid", {"a": grid["a"]}, quick=True)
     assert ran[4:] == ["a", "a"]
+
+
+def test_rows_of_code_that_is_not_committed_are_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    git(["init", "--quiet"], tmp_path)
+    for path in ("benchmarks/results/a.json", "notes.md"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("")
+    refuse_uncommitted(tmp_path)  # what an earlier benchmark has left
+    (tmp_path / "benchmarks/more.py").write_text("")
+    with pytest.raises(SystemExit, match=r"\?\? benchmarks/more.py\ncommit it"):
+        refuse_uncommitted(tmp_path)
+
+    def refused() -> None:
+        raise SystemExit("dirty")
+
+    monkeypatch.setattr(cells, "STORE", tmp_path)
+    monkeypatch.setattr(cells, "refuse_uncommitted", refused)
+    with pytest.raises(SystemExit, match="dirty"):
+        run_cells("grid", {}, quick=False)
+    assert run_cells("grid", {}, quick=True) == []

@@ -21,6 +21,11 @@ def test_writes_what_ran_rows_and_bars(tmp_path: Path) -> None:
     }
 
 
+def test_a_bar_judges_the_value_and_shows_it_rounded() -> None:
+    assert Bar.at_most("time", 5.04, 5, 1) == Bar("time", 5.0, 5, False)
+    assert Bar.at_least("score", 0.7996, 0.8, 3) == Bar("score", 0.8, 0.8, False)
+
+
 def test_a_bar_that_does_not_hold_is_exit_status_1(tmp_path: Path) -> None:
     with pytest.raises(SystemExit) as ended:
         finish("toy", RAN, ROWS, [Bar.at_least("score", 0.2, 0.5)], tmp_path)

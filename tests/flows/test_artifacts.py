@@ -39,6 +39,32 @@ def test_progress_follows_the_stages_log(
     assert moved == [25.0, 50.0]
 
 
+def test_a_server_that_does_not_answer_costs_only_the_bar(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers = iter([ConnectionError("gone"), None])
+    moved: list[float] = []
+
+    def update(_artifact: Any, percent: float) -> None:
+        if error := next(answers):
+            raise error
+        moved.append(percent)
+
+    monkeypatch.setattr(artifacts, "create_progress_artifact", lambda *_: UUID(int=1))
+    monkeypatch.setattr(artifacts, "update_progress_artifact", update)
+    bar = ProgressBar("sample_images")
+    for percent in (25.0, 50.0):
+        bar.move(percent)
+    assert moved == [50.0] and caplog.messages == ["the server does not show the progress: gone"]
+
+    def refuse(*_: Any) -> None:
+        raise ConnectionError("gone")
+
+    monkeypatch.setattr(artifacts, "create_progress_artifact", refuse)
+    ProgressBar("sample_images").move(25.0)
+    assert len(caplog.messages) == 2 and moved == [50.0]
+
+
 def test_numbers_are_rows_by_dotted_name() -> None:
     numbers = {"miou": 0.5, "per_class": {"car": 0.7}, "not_measured": ["a"], "reference": None}
     assert number_rows(numbers) == [

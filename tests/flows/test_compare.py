@@ -1,5 +1,6 @@
 """The flow ``compare`` on a toy pipeline, real DVC and real Prefect."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -15,7 +16,9 @@ import yaml
 
 from flows.compare import RunFailed, app, compare, main, read_metric
 from flows.finished_runs import Finished
+from flows.grid_checks import checked, left_out
 from flows.grids import Cell, Grid
+from flows.outside_inputs import OutsideInputs
 from tasks.params import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +106,7 @@ def ran(house: Path) -> Counter[str]:
 
 
 def test_a_grid_runs_each_stage_once_and_goes_on_where_it_was(house: Path) -> None:
-    rows = compare("length", jobs=2)
+    rows = compare("length", jobs=2).rows
     assert [(row["setting"], row["seed"], row["value"]) for row in rows] == [
         ("short", 0, 0.25), ("short", 1, 0.35), ("long", 0, 0.5), ("long", 1, 0.6),
     ]  # fmt: skip
@@ -116,7 +119,7 @@ def test_a_grid_runs_each_stage_once_and_goes_on_where_it_was(house: Path) -> No
     assert result["table"][1]["gain"] == 0.25
     assert "| long | 0.55 |" in (house / "comparisons/length/table.md").read_text()
 
-    assert compare("length", jobs=2) == rows
+    assert compare("length", jobs=2).rows == rows
     assert ran(house) == {}
 
     # A setting more, and a commit that changes no stage: only what is new is computed.
@@ -125,7 +128,7 @@ def test_a_grid_runs_each_stage_once_and_goes_on_where_it_was(house: Path) -> No
     (house / "presets/compare/length.yaml").write_text(yaml.safe_dump(grid, sort_keys=False))
     (house / "README.md").write_text("more to read")
     commit(house)
-    assert [row["value"] for row in compare("length")][4:] == [0.75, 0.85]
+    assert [row["value"] for row in compare("length").rows][4:] == [0.75, 0.85]
     assert ran(house) == {"train_segmenter": 2, "evaluate_segmenter": 2}
     # The user's own tree is as it was.
     assert not (house / "data").exists() and not (house / "dvc.lock").exists()
@@ -134,6 +137,7 @@ def test_a_grid_runs_each_stage_once_and_goes_on_where_it_was(house: Path) -> No
 def test_a_failed_run_leaves_the_others(house: Path) -> None:
     path = house / "presets/compare/length.yaml"
     path.write_text(GRID.replace("iterations: 500", "iterations: 666"))
+    commit(house)
     with pytest.raises(RunFailed, match="long, seed 0: exit status 1\nthe network burst"):
         compare("length")
     table = (house / "comparisons/length/table.md").read_text()
@@ -144,6 +148,7 @@ def test_a_failed_run_leaves_the_others(house: Path) -> None:
 def test_what_nobody_measured_is_not_compared(house: Path) -> None:
     grid = GRID.replace("also:", "measure: evaluation.none\nalso:").replace("[0, 1]", "[0]")
     (house / "presets/compare/length.yaml").write_text(grid)
+    commit(house)
     with pytest.raises(RunFailed, match=r"short, seed 0: evaluation.none: is null, as .*`measure`"):
         compare("length")
     assert not (house / ".maskloom/compare/length.ndjson").exists()
@@ -186,6 +191,53 @@ def test_a_wrong_value_is_told_before_anything_runs(house: Path) -> None:
     assert ran(house) == {}
 
 
+def test_what_is_not_committed_is_refused_or_told(
+    house: Path,
+) -> None:
+    for name in ("presets/compare/length.yaml", "presets/storybook.yaml", "dvc.yaml"):
+        text = (house / name).read_text()
+        (house / name).write_text(f"{text}# more\n")
+        with pytest.raises(InputError, match=f"as the commit holds it.*\n M {name}\ncommit it"):
+            checked("length", house)
+        (house / name).write_text(text)
+    grid, preset = house / "presets/compare/Mine.new.yaml", house / "presets/mine.yaml"
+    grid.write_text(f"{GRID}preset: mine\n")
+    preset.write_bytes((house / "presets/storybook.yaml").read_bytes())
+    with pytest.raises(InputError, match=r"\?\? presets/compare/Mine.new.yaml\n\?\? presets/mine"):
+        checked("Mine.new", house)
+    (house / "tasks").mkdir()
+    for name in ("tasks/more.py", "notes.md"):
+        (house / name).write_text("")
+    (house / "run.py").write_text("")
+    told = [" M run.py", "?? presets/compare/Mine.new.yaml", "?? presets/mine.yaml"]
+    assert left_out(house) == [*told, "?? tasks/more.py"]
+
+
+def test_masks_that_cannot_be_made_here_are_told_first(
+    house: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "pydensecrf" else find(name)
+    )
+    refined = "short: {extract_masks: {refine: crf}, "
+    (house / "presets/compare/length.yaml").write_text(GRID.replace("short: {", refined))
+    with pytest.raises(InputError, match=r"^short, seed 0: extract_masks.refine: .*`make crf`"):
+        checked("length", house)
+
+
+def test_a_failed_grid_leaves_the_others_and_any_name_will_do(
+    house: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = GRID.replace("[0, 1]", "[0]")
+    for name, text in (("a", one.replace("500", "666")), ("My.grid", one.replace("500", "501"))):
+        (house / f"presets/compare/{name}.yaml").write_text(text)
+    commit(house)
+    with pytest.raises(RunFailed, match=r"^a: long, seed 0: exit status 1"):
+        main("a", "My.grid")
+    assert "long above short" in capsys.readouterr().out
+
+
 def test_outside_of_git_the_remedy_is_told(house: Path) -> None:
     shutil.rmtree(house / ".git")
     with pytest.raises(InputError, match=r"has no commit, .* `git clone`"):
@@ -202,6 +254,7 @@ def test_the_command_ends_with_1_where_a_claim_does_not_hold(
     house: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (house / "presets/compare/length.yaml").write_text(GRID.replace("by: 0.2", "by: 0.3"))
+    commit(house)
     with pytest.raises(SystemExit) as end:
         main("length", keep=False)
     assert end.value.code == 1
@@ -215,15 +268,30 @@ def test_a_row_that_a_kill_cut_short_is_run_again(tmp_path: Path) -> None:
     grid = Grid.model_validate({"title": "T", "seeds": [0, 1], "settings": {"a": {}}})
     first, second = (Cell("a", seed, grid.measure, {}, {"stage": str(seed)}) for seed in (0, 1))
     path = tmp_path / "grid.ndjson"
-    finished = Finished(path, "commit")
+    (tmp_path / "dvc.yaml").write_text("stages: {}")
+    inputs = OutsideInputs(tmp_path, "commit")
+    finished = Finished(path, inputs)
     finished.add(first, grid, {"value": 0.25})
     finished.add(second, grid, {"value": 0.5})
     path.write_text(path.read_text()[:-5])
-    finished = Finished(path, "commit")
+    finished = Finished(path, inputs)
     assert finished.get(first, grid) == {"value": 0.25} and finished.get(second, grid) is None
     finished.add(second, grid, {"value": 0.75})
-    assert Finished(path, "commit").get(second, grid) == {"value": 0.75}
-    assert Finished(path, "other").get(second, grid) is None
+    assert Finished(path, inputs).get(second, grid) == {"value": 0.75}
+    assert Finished(path, OutsideInputs(tmp_path, "other")).get(second, grid) is None
+
+
+def test_a_run_whose_inputs_outside_of_git_changed_is_not_finished(tmp_path: Path) -> None:
+    grid = Grid.model_validate({"title": "T", "seeds": [0], "settings": {"a": {}}})
+    cell = Cell("a", 0, grid.measure, {"train_reference": {"labelled_set": "data/voc"}}, {})
+    (tmp_path / "data/voc").mkdir(parents=True)
+    (tmp_path / "data/voc/1.png").write_bytes(b"1")
+    (tmp_path / "dvc.yaml").write_text("stages: {}")
+    path = tmp_path / "grid.ndjson"
+    Finished(path, OutsideInputs(tmp_path, "commit")).add(cell, grid, {"value": 0.25})
+    assert Finished(path, OutsideInputs(tmp_path, "commit")).get(cell, grid) == {"value": 0.25}
+    (tmp_path / "data/voc/1.png").write_bytes(b"other")
+    assert Finished(path, OutsideInputs(tmp_path, "commit")).get(cell, grid) is None
 
 
 def test_a_number_that_is_not_there_is_named(tmp_path: Path) -> None:

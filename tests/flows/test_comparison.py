@@ -68,6 +68,18 @@ def test_a_claim_without_runs_does_not_hold() -> None:
         assert math.isnan(verdict.value) and not verdict.holds
 
 
+def test_one_pair_has_no_deviation_that_a_gain_could_be_above() -> None:
+    claims = [{"setting": "b", "above": "a", "by": by} for by in ("deviation", "-deviation")]
+    for verdict in judge(grid(claims=claims), runs(a=[0.2, 0.6], b=[0.3])):
+        assert round(verdict.value, 4) == 0.1 and math.isnan(verdict.bound) and not verdict.holds
+
+
+def test_a_share_is_over_the_seeds_that_both_have() -> None:
+    claims = [{"setting": "a", "of": "b", "share": 0.6}]
+    (verdict,) = judge(grid(claims=claims), runs(a=[0.2, 0.6], b=[0.4]))
+    assert (verdict.value, verdict.holds) == (0.5, False)
+
+
 def test_what_is_written(tmp_path: Path) -> None:
     claims = [{"setting": "b", "above": "a", "by": 0.3}]
     write(grid(claims=claims), runs(a=[0.2, 0.6], b=[0.3, 0.9]), tmp_path)

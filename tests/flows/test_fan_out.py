@@ -168,15 +168,31 @@ def test_ray_without_a_server_or_address_is_told(
         fan_out("toy", how)
 
 
+def asking_for(device: str) -> Params:
+    params = load_params(ROOT / "params.yaml")
+    section = params.sample_images.model_copy(update={"device": device})
+    return params.model_copy(update={"sample_images": section})
+
+
+@pytest.mark.parametrize(
+    ("device", "devices"),
+    [("cuda", ["cuda:0", "cuda:1"]), ("cuda:1", ["cuda:1"]), ("cpu", [None, None, None])],
+)
+def test_each_worker_has_a_gpu_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, device: str, devices: list[str | None]
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    params, most = asking_for(device), len(devices)
+    assert module._devices(params, FanOut(runner="processes", workers=most)) == devices
+    if device != "cpu":
+        with pytest.raises(InputError, match=rf"^fan_out.workers: {most + 1} .* most {most}$"):
+            module._devices(params, FanOut(runner="threads", workers=most + 1))
+
+
 def test_ray_s_machines_compute_on_what_they_have(monkeypatch: pytest.MonkeyPatch) -> None:
     """The head needs no GPU; what ``auto`` means there, it does not mean elsewhere."""
     monkeypatch.setattr(module, "choose_device", lambda _: pytest.fail("asked for a device here"))
-    how, params = FanOut(runner="ray", workers=2), load_params(ROOT / "params.yaml")
-
-    def asking_for(device: str) -> Params:
-        section = params.sample_images.model_copy(update={"device": device})
-        return params.model_copy(update={"sample_images": section})
-
+    how = FanOut(runner="ray", workers=2)
     assert module._devices(asking_for("cuda"), how) == [None, None]
     with pytest.raises(InputError, match=r"sample_images\.device: auto is what this machine has"):
         module._devices(asking_for("auto"), how)

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.grids import Claim, Setting, cells, grid_names, merged, read_grid, stage_keys, waits
+from flows.grids import Claim, Setting, cells, grid_names, merged, read_grid, waits
+from flows.shared_stages import stage_keys
 from tasks.params import InputError, load_params
 
 ROOT = Path(__file__).parents[2]
@@ -122,6 +123,37 @@ def test_merging_leaves_both_trees_alone() -> None:
         ("seeds: [3, 4]", "seeds: [3, 4]\naxis: images", "could not convert string to float"),
         ("seeds: [3, 4]", "seeds: [3, 4]\nclaims: [{setting: both}]", "give `above`"),
         ("seeds: [3, 4]", "seeds: [3", "not valid YAML"),
+        ("seeds: [3, 4]", "seeds: [3, 3]", "[3, 3] names one twice"),
+        (
+            "seeds: [3, 4]",
+            "seeds: [3]\nclaims: [{setting: both, above: plain, by: deviation}]",
+            "by: deviation needs two `seeds` or more",
+        ),
+        ("seeds: [3, 4]", "seeds: [3, 4]\nalso: {value: filter.train}", "'value' is a column"),
+        ("seeds: [3, 4]", "seeds: [3, 4]\nstage: preflight", "'preflight' only checks inputs"),
+        (
+            "seeds: [3, 4]",
+            "seeds: [3, 4]\nstage: filter_masks",
+            "evaluation.miou: evaluate_segmenter writes metrics/evaluation.json, and runs up to "
+            "filter_masks do without it",
+        ),
+        (
+            "seeds: [3, 4]",
+            "seeds: [3, 4]\nalso: {found: reference_training.miou}\nstage: train_segmenter\n"
+            "measure: training.miou",
+            "reference_training.miou: train_reference writes",
+        ),
+        ("seeds: [3, 4]", "seeds: [3, 4]\nmeasure: other.miou", "no stage of dvc.yaml writes"),
+        (
+            "train_segmenter: {reliability: none}",
+            "train_segmenter: 3",
+            "setting 'plain': train_segmenter: 3 is no mapping",
+        ),
+        (
+            "train_segmenter: {reliability: none}",
+            "train_segmenter: null",
+            "train_segmenter: None is no mapping",
+        ),
     ],
 )
 def test_a_wrong_grid_says_where(tmp_path: Path, old: str, new: str, said: str) -> None:

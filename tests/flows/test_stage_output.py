@@ -14,6 +14,7 @@ from flows.stage_output import StageFailed, StageOutput
         (128 + signal.SIGKILL, [], True),
         (-signal.SIGTERM, [], False),
         (128 + signal.SIGINT, [], False),
+        (255, ["ERROR: Unable to acquire lock."], False),
     ],
 )
 def test_what_is_worth_retrying(status: int, words: list[str], worth: bool) -> None:

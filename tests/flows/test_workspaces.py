@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from flows.workspaces import link_inputs, prepare_clone
+from flows.workspaces import prepare_clone
 from tasks.git import git
 
 
@@ -50,19 +50,17 @@ def test_a_clone_takes_the_commit_that_it_is_asked_for(toy: Path) -> None:
     assert (clone / "first.py").read_text() == "changed"
 
 
-def test_inputs_that_git_does_not_hold_are_reachable_in_a_clone(tmp_path: Path) -> None:
-    root, clone = tmp_path / "root", tmp_path / "root/.maskloom/compare/workspace-0"
-    (root / "models/own").mkdir(parents=True)
-    (root / "data/test/images").mkdir(parents=True)
-    (root / "dvc.yaml").write_text("stages: {a: {cmd: a, outs: [data/test: {cache: false}]}}")
-    clone.mkdir(parents=True)
-    (clone / "kept").mkdir()
-    (root / "kept").mkdir()
-    params = {
-        "a": {"model": "models/own", "negative_prompt": "blurred, " * 500},
-        "b": ["kept", "none", "", "no/where", "data/test/images", "data", "data/", "."],
-    }
-    link_inputs(params, root, clone)
-    assert (clone / "models/own").resolve() == root / "models/own"
-    assert not (clone / "kept").is_symlink() and not (clone / "no").exists()
-    assert not (clone / "data").exists()  # the clone's own stage writes it
+@pytest.mark.parametrize("damage", [".git/HEAD", ".git"])
+def test_a_damaged_clone_is_made_anew_and_the_users_tree_left_alone(
+    toy: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clone, commit = toy / ".maskloom/compare/workspace-0", git(["rev-parse", "HEAD"], toy).strip()
+    prepare_clone(toy, clone, commit)
+    (clone / damage).rename(toy / "gone")
+    (toy / "first.py").write_text("not committed")
+    branch = git(["symbolic-ref", "HEAD"], toy)
+    monkeypatch.setenv("GIT_DIR", str(toy / ".git"))  # as in a hook of the user's repository
+    prepare_clone(toy, clone, commit)
+    assert (toy / "first.py").read_text() == "not committed"
+    assert git(["symbolic-ref", "HEAD"], toy) == branch
+    assert (clone / ".git/HEAD").read_text().strip() == commit

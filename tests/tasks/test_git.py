@@ -22,6 +22,16 @@ def test_variables_come_beside_those_of_the_process(repository: Path) -> None:
     assert git(["var", "GIT_AUTHOR_IDENT"], repository, named).startswith("Ärin <a@b>")
 
 
+def test_the_folder_tells_the_repository(
+    repository: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path_factory.mktemp("other")
+    git(["init", "--quiet"], other)
+    monkeypatch.setenv("GIT_DIR", str(other / ".git"))
+    folder = git(["rev-parse", "--absolute-git-dir"], repository).strip()
+    assert Path(folder) == repository.resolve() / ".git"
+
+
 def test_a_failure_is_raised_or_nothing(repository: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError) as caught:
         git(["rev-parse", "--verify", "HEAD"], repository)
