@@ -203,7 +203,6 @@ def test_a_score_that_equals_its_bound_passes(section: Callable[..., FilterMasks
     given = table([scored(border=0.2, largest=0.7)])
     assert told(judge(given, section(max_border=0.2, min_largest=0.7))) == [""]
     assert rules(judge(given, section(max_border=0.19999999))) == ["max_border"]
-    assert rules(judge(given, section(min_largest=0.70000001))) == [""]
     assert rules(judge(given, section(min_largest=0.7000001))) == ["min_largest"]
 
 
@@ -228,9 +227,8 @@ def test_near_duplicates_of_kept_samples_go(section: Callable[..., FilterMasks])
 def test_near_duplicates_are_looked_for_anew(section: Callable[..., FilterMasks]) -> None:
     """Farther too than score_masks, at 6 bits, has noted."""
     rows = table({"hash": 0}, {"hash": 0b1111111})
-    for most, found in ((7, "differs from s0 in 7 bits, duplicates at most 7"), (6, "")):
-        asked = section(duplicates="reject", duplicate_distance=most)
-        assert told(judge(rows, asked)) == ["", found]
+    asked = (section(duplicates="reject", duplicate_distance=most) for most in (7, 6))
+    assert [rules(judge(rows, one))[1] for one in asked] == ["duplicates", ""]
 
 
 def test_of_exact_copies_one_is_kept_whatever_becomes_of_the_first(
