@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.repo import Repo
 
 from tasks.params import Params, load_params
 from tests.toys.imports import PACKAGES, import_closure, imported_files, module_files
@@ -65,6 +66,13 @@ def test_declared_code_of_the_base_model() -> None:
     assert entry["frozen"] is True
     declared = declared_code(entry["deps"])
     assert declared == import_closure(module_files("storybook.base_model.train"))
+
+
+def test_dvc_knows_the_bytes_of_all_that_it_keeps() -> None:
+    """One output without makes `dvc pull` and `dvc checkout` of everything fail."""
+    kept = [out for out in Repo(ROOT).index.outs if out.use_cache]
+    assert len(kept) > 5
+    assert [str(out) for out in kept if not out.hash_info] == []
 
 
 @pytest.mark.parametrize("stage", STAGES)
