@@ -94,6 +94,8 @@ def headline(
         f"sees by a mean IoU of {quality['map_iou']:.2f}, before any refinement "
         "(`python -m storybook.base_model.quality`).",
     ]
+    if gap := results.get("gap"):
+        parts.append(_gap(gap))
     recorded = {name: results.get(f"compare_{name}") for name in grids}
     measured = {
         name: found
@@ -144,6 +146,20 @@ def _demo(result: Result) -> str:
     return (
         f"The demo took {minutes:.1f} minutes and {memory:.1f} GiB "
         f"(`{result['ran']['command']}`, {result['ran']['date']})."
+    )
+
+
+def _gap(result: Result) -> str:
+    """What `benchmarks.gap` says: by things on a page, and the best and the worst kind."""
+    shares = {row["things"]: row["share"] for row in result["rows"]}
+    kinds = [name for name in shares if "(" in name]
+    best, worst = max(kinds, key=shares.__getitem__), min(kinds, key=shares.__getitem__)
+    pages = ", ".join(
+        f"{share:.2f} for one {name}" for name, share in shares.items() if name not in kinds
+    )
+    return (
+        f"A thing's IoU, as a share of that in the reference's answers: {pages}; by kind from "
+        f"{shares[best]:.2f}, {best}, to {shares[worst]:.2f}, {worst} (`{result['ran']['command']}`)."
     )
 
 

@@ -38,6 +38,16 @@ def test_tells_demo_story_and_what_is_missed() -> None:
             [], ("make demo, minutes", 8.64, 12, True), ("peak memory, GiB", 1, 6, True)
         ),
         "compare_ladder": result(rungs, ("share of real labels", 0.68, 0.9, False)),
+        "gap": result(
+            [
+                {"things": name, "share": share}
+                for name, share in (
+                    ("of 1 on a page", 0.9),
+                    ("owl (bird)", 0.95),
+                    ("duck (bird)", 0.6),
+                )
+            ]
+        ),
     }
     told = headline(EVALUATION, QUALITY, results, {"ladder": names, "street": []})
     assert "| trained on | background | car | **mIoU** |" in told
@@ -45,6 +55,10 @@ def test_tells_demo_story_and_what_is_missed() -> None:
     assert "| real labels: the reference | 0.900 | 0.700 | 0.800 |" in told
     assert "8.6 minutes and 1.0 GiB (`python -m benchmarks.demo`, 2026-01-02)" in told
     assert "for 200 prompts, 98% show" in told and "mean IoU of 0.71" in told
+    assert (
+        "0.90 for one of 1 on a page; by kind from 0.95, owl (bird), to 0.60, duck (bird) (`"
+        in told
+    )
     assert "* ladder: class names 0.610 ± 0.012; real labels 0.900 ± 0.000\n" in told
     assert "not measured yet: street." in told
     assert "2 of 3 bars in [benchmarks/README.md](benchmarks/README.md) hold.\n" in told
