@@ -159,7 +159,8 @@ def _gap(result: Result) -> str:
     )
     return (
         f"A thing's IoU, as a share of that in the reference's answers: {pages}; by kind from "
-        f"{shares[best]:.2f}, {best}, to {shares[worst]:.2f}, {worst} (`{result['ran']['command']}`)."
+        f"{shares[best]:.2f}, {best}, to {shares[worst]:.2f}, {worst} "
+        f"(`{result['ran']['command']}`)."
     )
 
 
