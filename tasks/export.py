@@ -23,6 +23,7 @@ from tasks.exporters import coco, fiftyone, hf, mmseg, voc, webdataset
 from tasks.exporters.manifest import MADE_BY, MANIFEST, describe, manifest
 from tasks.exporters.origin import read_origin
 from tasks.exporters.source import Map, Sample, Source, Split
+from tasks.output_paths import check_writable
 from tasks.params import InputError
 from tasks.progress import Advance, progress
 from tasks.records import read_json
@@ -60,6 +61,7 @@ def check_out(out: Path, overwrite: bool, root: Path = Path()) -> None:
     Raises:
         InputError: something is there that must not be replaced, or a stage empties the place.
     """
+    check_writable(out)
     _check_place(out, root)
     partial = partial_of(out)
     if partial.exists() and not _is_partial(partial):
