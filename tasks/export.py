@@ -145,8 +145,12 @@ def export(name: Format, source: Source, out: Path) -> dict[str, int]:
     partial.mkdir(parents=True)
     (partial / MARK).touch()
     module = FORMATS[name]
-    with progress("export", splits.total(), "images") as advance:
-        module.write(_told(source.samples(), advance), partial, labels)
+    try:
+        with progress("export", splits.total(), "images") as advance:
+            module.write(_told(source.samples(), advance), partial, labels)
+    except InputError:  # a refusal, which running again would only repeat
+        shutil.rmtree(partial)
+        raise
     head = hf.card(sorted(splits)) if name == "hf" else None
     facts = manifest(name, source, labels, counts)
     describe(partial, facts, module.OPENING, head, source)
