@@ -19,7 +19,7 @@ from tasks.entry import run_stage
 from tasks.lora_trainer import Job
 from tasks.lora_training import train
 from tasks.machine import choose_device
-from tasks.params import Params
+from tasks.params import InputError, Params
 from tasks.reference_captions import caption_images
 from tasks.reference_images import find_images, used_images
 
@@ -58,10 +58,16 @@ def read_job(params: Params, root: Path) -> Job:
     """What to train from: the images of ``adapt_lora.images`` with captions and digests.
 
     Raises:
-        InputError: there are too few images for a batch, or captions do not fit them.
+        InputError: there are too few images for a batch, captions do not fit them, or the images
+            were not checked.
     """
     section = params.adapt_lora
     reference = records.read_json(root / "data/inputs/reference.json")
+    if "words" not in reference:  # of a preflight that passed when nothing was to be trained
+        raise InputError(
+            "data/inputs/reference.json is of other parameters, without adapt_lora.images: run "
+            "`dvc repro adapt_lora`, which checks the images first"
+        )
     words, places = reference["words"], reference["places"]
     found = find_images(section.images, root)
     used = used_images(section, found)

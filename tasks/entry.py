@@ -8,8 +8,11 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import cyclopts
+import yaml
 
 from tasks.params import InputError, Params, load_params
 
@@ -32,10 +35,48 @@ def run_stage(run: Callable[[Params], None]) -> None:
 
     Raises:
         SystemExit: with status 1 after an `InputError`, whose message goes to stderr, or where the
-            disk is full, or cannot be read or written.
+            disk is full, or cannot be read or written, or what an earlier stage makes is missing.
     """
     with _told_on_stderr():
-        run(load_params())
+        params = load_params()
+        try:
+            run(params)
+        except FileNotFoundError:
+            # Some errors of a missing file do not tell which, so the graph is asked.
+            stage = Path(run.__code__.co_filename).stem
+            missing = missing_inputs(stage)
+            if not missing:
+                raise
+            verb = "is" if len(missing) == 1 else "are"
+            raise InputError(
+                f"{', '.join(missing)} {verb} missing: run `dvc repro {stage}`, which makes what "
+                "the stage reads first"
+            ) from None
+
+
+def missing_inputs(stage: str, graph: Path = Path("dvc.yaml")) -> list[str]:
+    """What a stage reads of the stages before it and is not there.
+
+    Args:
+        stage: its name in ``dvc.yaml``.
+        graph: ``dvc.yaml``; without it nothing is known to be missing.
+    """
+    if not graph.is_file():
+        return []
+    stages = yaml.safe_load(graph.read_text(encoding="utf-8"))["stages"]
+    made = {out for other in stages.values() for out in _outs(other)}
+    return [
+        dep
+        for dep in stages.get(stage, {}).get("deps", [])
+        if not (graph.parent / dep).exists()
+        and any(str(part) in made for part in (Path(dep), *Path(dep).parents))
+    ]
+
+
+def _outs(stage: dict[str, Any]) -> Iterator[str]:
+    for key in ("outs", "metrics", "plots"):
+        for out in stage.get(key, []):
+            yield out if isinstance(out, str) else next(iter(out))
 
 
 def run_tool(app: cyclopts.App) -> None:

@@ -23,6 +23,7 @@ from tasks.exporters import coco, fiftyone, hf, mmseg, voc, webdataset
 from tasks.exporters.manifest import MADE_BY, MANIFEST, describe, manifest
 from tasks.exporters.origin import read_origin
 from tasks.exporters.source import Map, Sample, Source, Split
+from tasks.output_paths import check_writable
 from tasks.params import InputError
 from tasks.progress import Advance, progress
 from tasks.records import read_json
@@ -60,6 +61,7 @@ def check_out(out: Path, overwrite: bool, root: Path = Path()) -> None:
     Raises:
         InputError: something is there that must not be replaced, or a stage empties the place.
     """
+    check_writable(out)
     _check_place(out, root)
     partial = partial_of(out)
     if partial.exists() and not _is_partial(partial):
@@ -143,8 +145,12 @@ def export(name: Format, source: Source, out: Path) -> dict[str, int]:
     partial.mkdir(parents=True)
     (partial / MARK).touch()
     module = FORMATS[name]
-    with progress("export", splits.total(), "images") as advance:
-        module.write(_told(source.samples(), advance), partial, labels)
+    try:
+        with progress("export", splits.total(), "images") as advance:
+            module.write(_told(source.samples(), advance), partial, labels)
+    except InputError:  # a refusal, which running again would only repeat
+        shutil.rmtree(partial)
+        raise
     head = hf.card(sorted(splits)) if name == "hf" else None
     facts = manifest(name, source, labels, counts)
     describe(partial, facts, module.OPENING, head, source)

@@ -30,6 +30,7 @@ from torch.nn.functional import interpolate
 
 from tasks.entry import run_tool
 from tasks.exported_networks import WEIGHTS_MD5, source_md5
+from tasks.output_paths import check_writable
 from tasks.params import InputError
 from tasks.segmenter import Segmenter, find_network
 from tasks.stock_checkpoint import export_checkpoint
@@ -222,6 +223,7 @@ def export_network(
         checkpoint: the weights of a config file.
         network: which one of co-training's two goes into a .pth.
     """
+    check_writable(path)
     if path.suffix == CHECKPOINT:
         config = export_checkpoint(model, path, checkpoint, int(network) if network else None)
         log.info("written: %s and %s", path, config)

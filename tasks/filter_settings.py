@@ -1,5 +1,8 @@
 """Other values for ``filter_masks`` than those of params.yaml, to try. Imports no torch."""
 
+import re
+from difflib import get_close_matches
+
 import yaml
 from pydantic import ValidationError
 
@@ -19,9 +22,16 @@ def with_settings(params: Params, settings: tuple[str, ...]) -> Params:
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals or key not in values["filter_masks"]:
+            near = get_close_matches(key, values["filter_masks"], 1)
+            meant = f"; did you mean {near[0]}?" if equals and near else ""
             raise InputError(
                 f"--preview {setting}: is no KEY=VALUE of filter_masks; its keys are "
-                f"{', '.join(values['filter_masks'])}"
+                f"{', '.join(values['filter_masks'])}{meant}"
+            )
+        if re.fullmatch(r"\{\s*\w+:[^\s{}][^{}]*\}", text):
+            raise InputError(
+                f"--preview {setting}: YAML wants a space behind the colon: {key}="
+                f"{text.replace(':', ': ', 1)}"
             )
         try:
             values["filter_masks"][key] = yaml.safe_load(text)

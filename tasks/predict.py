@@ -23,6 +23,7 @@ from cyclopts.types import PositiveFloat, PositiveInt
 from tasks.entry import run_tool
 from tasks.label_maps import encode_image, encode_label
 from tasks.labelled_sets import some
+from tasks.output_paths import check_writable
 from tasks.params import BACKGROUND_NAME, InputError
 from tasks.pictures import label_colours, label_overlay
 from tasks.progress import progress
@@ -70,15 +71,16 @@ def output_name(image: ReferenceImage) -> str:
 
 
 def check_out(out: Path) -> None:
-    """Whether nothing would be overwritten.
+    """Whether it can be written, and nothing would be overwritten.
 
     Raises:
-        InputError: there is something already.
+        InputError: there is something already, or no folder can be made there.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(
             f"--out: {out} exists and is no empty folder; choose another, or remove it first"
         )
+    check_writable(out, "--out")
 
 
 def areas(name: str, label: np.ndarray, class_names: Sequence[str]) -> list[Area]:

@@ -161,10 +161,14 @@ class Revision:
                 raise InputError(
                     f"{self.name}: no stage made {path}; run `dvc repro`, or name another revision"
                 )
-            remedy = "dvc pull" if self.commit is None else "dvc fetch --all-commits"
+            if self.commit is None:
+                remedy, otherwise = "dvc pull", "`dvc repro` makes it again"
+            else:  # `dvc repro` would make what the workspace's parameters say
+                remedy = "dvc fetch --all-commits"
+                otherwise = "name a run of `python -m flows.versions list`"
             raise InputError(
                 f"{self.name}: {path} is not on this machine; `{remedy}` brings it if a remote "
-                "keeps it, else `dvc repro` makes it again"
+                f"keeps it, else {otherwise}"
             )
         return found
 

@@ -143,3 +143,11 @@ def test_images_of_the_graph_are_checked_when_they_are_there(make: Make, root: P
     (root / "lists.json").write_text(json.dumps({"0.png": ["cat"]}))
     with pytest.raises(InputError, match=r"classes that are not in .*: 'cat' \(0\.png\); there a"):
         adapt_lora.run(make(captions="lists.json", template="a {}"), root)
+
+
+def test_images_that_preflight_has_not_seen(root: Path, make: Make) -> None:
+    write_json(root / "data/inputs/reference.json", {"source": "none"})
+    with pytest.raises(
+        InputError, match=r"reference\.json is of other .*run `dvc repro adapt_lora`"
+    ):
+        adapt_lora.run(make(), root)

@@ -146,7 +146,8 @@ def test_a_sample_without_a_mask_is_no_change(lineage_root: Path) -> None:
 def test_what_the_cache_lacks_is_told(lineage_root: Path) -> None:
     head = open_revision("HEAD", lineage_root)
     head.file(DATASET).unlink()
-    with pytest.raises(InputError, match=r"dataset/index\.parquet is not on this machine"):
+    said = r"dataset/index\.parquet is not on this machine; .*else name a run of `python -m flows"
+    with pytest.raises(InputError, match=said):
         compare(head, open_revision("workspace", lineage_root))
 
 

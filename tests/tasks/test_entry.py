@@ -53,6 +53,33 @@ def test_a_disk_that_cannot_be_written_is_one_message(
     assert remedy in told and told.endswith("run again: what is finished is kept\n")
 
 
+GRAPH = """
+stages:
+  first:
+    outs: [data/first]
+    metrics: [metrics/first.json: {cache: false}]
+  test_entry:
+    deps: [data/first/index.parquet, metrics/first.json, tasks/entry.py]
+"""
+
+
+@pytest.mark.usefixtures("stage")
+def test_a_missing_input_is_one_message(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("dvc.yaml").write_text(GRAPH)
+    Path("metrics").mkdir()
+    Path("metrics/first.json").touch()
+    # As pyarrow raises it: neither an errno nor a filename.
+    with pytest.raises(SystemExit) as ended:
+        run_stage(fail(FileNotFoundError("Failed to open local file")))
+    assert ended.value.code == 1
+    told = capsys.readouterr().err
+    assert told.startswith("data/first/index.parquet is missing: run `dvc repro test_entry`, ")
+    assert told.count("\n") == 1
+
+
 @pytest.mark.usefixtures("stage")
 def test_the_programs_own_errors_stay_as_they_are() -> None:
     with pytest.raises(FileNotFoundError):

@@ -59,6 +59,18 @@ def test_a_stopped_export_is_not_taken_for_one(
     assert not (tmp_path / "out.partial").exists()
 
 
+def test_a_refused_export_leaves_nothing(
+    source: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_self: Source) -> Iterator[Any]:
+        raise InputError("--masks: sample 0042 has no uncertainty map")
+
+    monkeypatch.setattr(Source, "samples", refused)
+    with pytest.raises(InputError, match="no uncertainty map"):
+        export("voc", source, tmp_path / "out")
+    assert not list(tmp_path.glob("out*"))
+
+
 def test_a_partial_folder_of_the_users_is_not_removed(source: Source, tmp_path: Path) -> None:
     mine = tmp_path / "out.partial"
     mine.mkdir()

@@ -23,6 +23,8 @@ def test_values_are_those_of_yaml_and_others_stay(make_params: Make) -> None:
     [
         ("min_area", "no KEY=VALUE of filter_masks; its keys are min_area, max_area"),
         ("min_aera=0.1", "no KEY=VALUE of filter_masks; its keys are min_area, max_area"),
+        ("min_aera=0.1", r".*; did you mean min_area\?"),
+        ("min_area={quantile:0.95}", "YAML wants a space .*: min_area={quantile: 0.95}"),
         ("min_area=[1", "'\\[1' is no value of YAML"),
         ("min_area=2", "filter_masks.min_area: must be a number from 0 to 1"),
         ("min_area=0.9", "min_area must be below max_area, not 0.9 and 0.8"),
