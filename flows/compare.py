@@ -36,6 +36,7 @@ from flows.processes import exit_on_signals
 from flows.run_log import only_run
 from flows.stage_output import StageOutput
 from flows.synthesize import child_environment
+from flows.temporary_server import own_temporary_server
 from flows.workspaces import WORK, Workspaces
 from tasks.entry import run_tool
 from tasks.params import InputError
@@ -244,6 +245,7 @@ def main(
         return
     for name in grids:
         checked(name, Path())
+    own_temporary_server()
     held, failed = True, []
     for name in grids:
         try:

@@ -54,6 +54,7 @@ from flows.results import (
 )
 from flows.run_log import append_run, now, only_run, revision
 from flows.stage_output import StageFailed, StageOutput
+from flows.temporary_server import own_temporary_server
 from flows.versions import keep
 from tasks.machine import SAMPLED_ELSEWHERE
 from tasks.params import InputError
@@ -227,6 +228,7 @@ def main(
     exit_on_signals()
     try:
         select_stages(stage_names(), only, upto, start)
+        own_temporary_server()
         state = synthesize(only, upto, force, start, fan_out, return_state=True)
     except KeyboardInterrupt:
         _stop("Stopped. Finished stages are kept; the next run goes on from there.", 130)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -212,9 +212,13 @@ def test_an_unknown_stage_starts_nothing(house: Path, capfd: pytest.CaptureFixtu
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("send", [os.kill, os.killpg])  # the terminal's Ctrl-C goes to the group
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_flow_its_stage_and_its_server(
-    toy: Path, number: signal.Signals, tmp_path_factory: pytest.TempPathFactory
+    toy: Path,
+    number: signal.Signals,
+    send: Callable[[int, int], None],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     (toy / "second.py").write_text(SLEEPS)
     home = tmp_path_factory.mktemp("prefect")
@@ -236,8 +240,11 @@ def test_a_signal_ends_the_flow_its_stage_and_its_server(
     while "asleep" not in log.read_text():
         assert time.monotonic() < deadline and flow.poll() is None, log.read_text()
         time.sleep(0.2)
-    flow.send_signal(number)
+    send(flow.pid, number)
     assert flow.wait(60) in (128 + number, -number)
+    told = log.read_text()
+    assert "Traceback" not in told and "Unable to connect" not in told
+    assert ("Stopped. Finished stages are kept" in told) == (number == signal.SIGINT)
     assert outcomes(toy) == {"first": "ran", "second": "cancelled"}
     left = [
         folder
