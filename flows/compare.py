@@ -40,6 +40,7 @@ from flows.temporary_server import own_temporary_server
 from flows.workspaces import WORK, Workspaces
 from tasks.entry import run_tool
 from tasks.params import InputError
+from tasks.version import project_version
 
 RESULTS = Path("comparisons")
 
@@ -279,7 +280,7 @@ def _show(name: str, grid: Grid, rows: list[Row], verdicts: list[Verdict]) -> No
     console.print(f"Table, plot and runs: {(RESULTS / name).resolve()}", soft_wrap=True)
 
 
-app = cyclopts.App(name="python -m flows.compare", help=main.__doc__)
+app = cyclopts.App(name="python -m flows.compare", help=main.__doc__, version=project_version)
 app.default(main)
 
 if __name__ == "__main__":

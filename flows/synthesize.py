@@ -58,6 +58,7 @@ from flows.temporary_server import own_temporary_server
 from flows.versions import keep
 from tasks.machine import SAMPLED_ELSEWHERE
 from tasks.params import InputError
+from tasks.version import project_version
 
 
 def child_environment(elsewhere: bool = False) -> dict[str, str]:
@@ -260,5 +261,8 @@ def _stop(message: object, status: int = 1) -> NoReturn:
     raise SystemExit(status) from None
 
 
+app = cyclopts.App(name="python -m flows.synthesize", help=main.__doc__, version=project_version)
+app.default(main)
+
 if __name__ == "__main__":
-    cyclopts.run(main)
+    app()

@@ -29,6 +29,7 @@ from tasks.entry import run_tool
 from tasks.git import ask_git, git
 from tasks.params import InputError
 from tasks.revisions import Revision
+from tasks.version import project_version
 
 PREFIX = "run-"
 _IDENTITY = {
@@ -190,7 +191,9 @@ def _dvc(root: Path, *command: str, check: bool = True) -> subprocess.CompletedP
 
 
 app = cyclopts.App(
-    name="python -m flows.versions", help="Versions that runs of the flow have left."
+    name="python -m flows.versions",
+    help="Versions that runs of the flow have left.",
+    version=project_version,
 )
 
 

@@ -33,6 +33,7 @@ from tasks.exported_networks import WEIGHTS_MD5, source_md5
 from tasks.params import InputError
 from tasks.segmenter import Segmenter, find_network
 from tasks.stock_checkpoint import export_checkpoint
+from tasks.version import project_version
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 TOLERANCE = 1e-4
 """Largest difference that is let pass, as a share of the largest logit."""
 
-app = cyclopts.App(name="python -m tasks.export_network")
+app = cyclopts.App(name="python -m tasks.export_network", version=project_version)
 
 Run = Callable[[Tensor], Tensor]
 
