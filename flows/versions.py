@@ -200,8 +200,12 @@ app = cyclopts.App(
 @app.command(name="list")
 def show() -> None:
     """List them, the latest first."""
+    kept = versions()
+    if not kept:
+        print("No versions yet: every successful `python -m flows.synthesize` keeps one.")
+        return
     table = Table("version", "on commit", "dataset", "mIoU")
-    for version in versions():
+    for version in kept:
         miou = "-" if version.miou is None else f"{version.miou:.3f}"
         table.add_row(version.name, version.base, version.dataset or "-", miou)
     Console().print(table)
