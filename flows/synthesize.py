@@ -26,6 +26,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Completed, Failed
+from pydantic import ValidationError
 from rich.console import Console
 
 from flows.artifacts import ProgressBar, leave_results
@@ -261,7 +262,22 @@ def _stop(message: object, status: int = 1) -> NoReturn:
     raise SystemExit(status) from None
 
 
-app = cyclopts.App(name="python -m flows.synthesize", help=main.__doc__, version=project_version)
+def _wrong_option(error: cyclopts.CycloptsError) -> object:
+    """A value against a rule of `FanOut`, in a line; other errors as Cyclopts tells them."""
+    if not isinstance(error.__cause__, ValidationError):
+        return cyclopts.CycloptsPanel(error)
+    wrong = error.__cause__.errors()[0]
+    option = "-".join(str(wrong["loc"][0]).split("_"))
+    rule = wrong["msg"].replace("Input should", "has to")
+    return f"--fan-out.{option}: {wrong['input']!r} is not allowed; it {rule}"
+
+
+app = cyclopts.App(
+    name="python -m flows.synthesize",
+    help=main.__doc__,
+    version=project_version,
+    error_formatter=_wrong_option,
+)
 app.default(main)
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from prefect.client.schemas.filters import (
 )
 
 from flows.fan_out import SHARDED, FanOut, ShardsFailed
-from flows.synthesize import main, synthesize
+from flows.synthesize import app, main, synthesize
 from flows.versions import versions
 
 ROOT = Path(__file__).parents[2]
@@ -209,6 +209,21 @@ def test_an_unknown_stage_starts_nothing(house: Path, capfd: pytest.CaptureFixtu
     assert ended.value.code == 1
     assert capfd.readouterr().err == "'frist' is no stage of dvc.yaml; did you mean 'first'?\n"
     assert not (house / ".maskloom").exists()
+
+
+def test_a_wrong_option_is_named_with_its_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    for option, value, rule in (
+        ("workers", "0", "it has to be greater than or equal to 1"),
+        ("retries", "-1", "it has to be greater than or equal to 0"),
+        ("runner", "thread", "it has to be 'none', 'threads', 'processes' or 'ray'"),
+    ):
+        with pytest.raises(SystemExit):
+            app([f"--fan-out.{option}={value}"])
+        told = " ".join(capsys.readouterr().err.split())
+        assert told == f"--fan-out.{option}: '{value}' is not allowed; {rule}"
+    with pytest.raises(SystemExit):
+        app(["--fan-out.worker=2"])
+    assert "--fan-out.worker" in capsys.readouterr().err
 
 
 @pytest.mark.slow
