@@ -36,9 +36,11 @@ from flows.processes import exit_on_signals
 from flows.run_log import only_run
 from flows.stage_output import StageOutput
 from flows.synthesize import child_environment
+from flows.temporary_server import own_temporary_server
 from flows.workspaces import WORK, Workspaces
 from tasks.entry import run_tool
 from tasks.params import InputError
+from tasks.version import project_version
 
 RESULTS = Path("comparisons")
 
@@ -244,6 +246,7 @@ def main(
         return
     for name in grids:
         checked(name, Path())
+    own_temporary_server()
     held, failed = True, []
     for name in grids:
         try:
@@ -277,7 +280,7 @@ def _show(name: str, grid: Grid, rows: list[Row], verdicts: list[Verdict]) -> No
     console.print(f"Table, plot and runs: {(RESULTS / name).resolve()}", soft_wrap=True)
 
 
-app = cyclopts.App(name="python -m flows.compare", help=main.__doc__)
+app = cyclopts.App(name="python -m flows.compare", help=main.__doc__, version=project_version)
 app.default(main)
 
 if __name__ == "__main__":

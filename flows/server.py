@@ -33,6 +33,7 @@ from flows.processes import end_group, exit_on_signals, start_group
 from flows.run_log import FOLDER
 from flows.synthesize import child_environment
 from tasks.params import InputError
+from tasks.version import project_version
 
 HOST = "127.0.0.1"
 STARTUP_SECONDS = 120.0
@@ -200,5 +201,8 @@ def main(
         raise SystemExit(1) from None
 
 
+app = cyclopts.App(name="python -m flows.server", help=main.__doc__, version=project_version)
+app.default(main)
+
 if __name__ == "__main__":
-    cyclopts.run(main)
+    app()

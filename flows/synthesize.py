@@ -26,6 +26,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Completed, Failed
+from pydantic import ValidationError
 from rich.console import Console
 
 from flows.artifacts import ProgressBar, leave_results
@@ -54,9 +55,11 @@ from flows.results import (
 )
 from flows.run_log import append_run, now, only_run, revision
 from flows.stage_output import StageFailed, StageOutput
+from flows.temporary_server import own_temporary_server
 from flows.versions import keep
 from tasks.machine import SAMPLED_ELSEWHERE
 from tasks.params import InputError
+from tasks.version import project_version
 
 
 def child_environment(elsewhere: bool = False) -> dict[str, str]:
@@ -227,6 +230,7 @@ def main(
     exit_on_signals()
     try:
         select_stages(stage_names(), only, upto, start)
+        own_temporary_server()
         state = synthesize(only, upto, force, start, fan_out, return_state=True)
     except KeyboardInterrupt:
         _stop("Stopped. Finished stages are kept; the next run goes on from there.", 130)
@@ -258,5 +262,23 @@ def _stop(message: object, status: int = 1) -> NoReturn:
     raise SystemExit(status) from None
 
 
+def _wrong_option(error: cyclopts.CycloptsError) -> object:
+    """A value against a rule of `FanOut`, in a line; other errors as Cyclopts tells them."""
+    if not isinstance(error.__cause__, ValidationError):
+        return cyclopts.CycloptsPanel(error)
+    wrong = error.__cause__.errors()[0]
+    option = "-".join(str(wrong["loc"][0]).split("_"))
+    rule = wrong["msg"].replace("Input should", "has to")
+    return f"--fan-out.{option}: {wrong['input']!r} is not allowed; it {rule}"
+
+
+app = cyclopts.App(
+    name="python -m flows.synthesize",
+    help=main.__doc__,
+    version=project_version,
+    error_formatter=_wrong_option,
+)
+app.default(main)
+
 if __name__ == "__main__":
-    cyclopts.run(main)
+    app()

@@ -29,6 +29,7 @@ from tasks.entry import run_tool
 from tasks.git import ask_git, git
 from tasks.params import InputError
 from tasks.revisions import Revision
+from tasks.version import project_version
 
 PREFIX = "run-"
 _IDENTITY = {
@@ -190,15 +191,21 @@ def _dvc(root: Path, *command: str, check: bool = True) -> subprocess.CompletedP
 
 
 app = cyclopts.App(
-    name="python -m flows.versions", help="Versions that runs of the flow have left."
+    name="python -m flows.versions",
+    help="Versions that runs of the flow have left.",
+    version=project_version,
 )
 
 
 @app.command(name="list")
 def show() -> None:
     """List them, the latest first."""
+    kept = versions()
+    if not kept:
+        print("No versions yet: every successful `python -m flows.synthesize` keeps one.")
+        return
     table = Table("version", "on commit", "dataset", "mIoU")
-    for version in versions():
+    for version in kept:
         miou = "-" if version.miou is None else f"{version.miou:.3f}"
         table.add_row(version.name, version.base, version.dataset or "-", miou)
     Console().print(table)

@@ -34,12 +34,13 @@ from tasks.machine import run_bytes
 from tasks.params import InputError, Params, load_params
 from tasks.run_estimate import Run, device_names, estimate, total
 from tasks.throughput import SD1_STEPS, is_storybook, known_gpu
+from tasks.version import project_version
 
 log = logging.getLogger(__name__)
 
 PARAMS = Path("params.yaml")
 
-app = cyclopts.App(name="python -m tasks.doctor")
+app = cyclopts.App(name="python -m tasks.doctor", version=project_version)
 
 
 def diagnose(

@@ -28,6 +28,7 @@ from tasks.params import InputError
 from tasks.progress import Advance, progress
 from tasks.records import read_json
 from tasks.revisions import WORKSPACE, Revision
+from tasks.version import project_version
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ MARK = ".unfinished-export"
 FLAG = Parameter(negative="")
 SEVERAL = Parameter(consume_multiple=True, negative="")
 
-app = cyclopts.App(name="python -m tasks.export")
+app = cyclopts.App(name="python -m tasks.export", version=project_version)
 
 
 def check_out(out: Path, overwrite: bool, root: Path = Path()) -> None:

@@ -34,6 +34,7 @@ from tasks.output_paths import check_writable
 from tasks.params import InputError
 from tasks.segmenter import Segmenter, find_network
 from tasks.stock_checkpoint import export_checkpoint
+from tasks.version import project_version
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 TOLERANCE = 1e-4
 """Largest difference that is let pass, as a share of the largest logit."""
 
-app = cyclopts.App(name="python -m tasks.export_network")
+app = cyclopts.App(name="python -m tasks.export_network", version=project_version)
 
 Run = Callable[[Tensor], Tensor]
 

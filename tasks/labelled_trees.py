@@ -28,6 +28,7 @@ from tasks.label_maps import encode_label, ignore_value, label_dtype
 from tasks.labelled_sets import IMAGE_SUFFIXES, some
 from tasks.params import InputError
 from tasks.progress import progress
+from tasks.version import project_version
 
 TRAIN_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
 """Cityscapes' ids in the order of its train ids (cityscapesscripts, helpers/labels.py)."""
@@ -52,7 +53,7 @@ Layout = Literal["voc12", "cityscapes", "imagenet_s", "camvid"]
 Files = Iterator[tuple[str, Path, Path]]
 """Stem, image and label of each entry."""
 
-app = cyclopts.App(name="python -m tasks.labelled_trees")
+app = cyclopts.App(name="python -m tasks.labelled_trees", version=project_version)
 
 
 def voc12_files(source: Path, split: str) -> Files:

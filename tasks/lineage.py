@@ -24,12 +24,14 @@ from tasks import explanation_view
 from tasks import lineage_views as views
 from tasks.entry import run_tool
 from tasks.strict_json import strict_json
+from tasks.version import project_version
 
 log = logging.getLogger(__name__)
 
 app = cyclopts.App(
     name="python -m tasks.lineage",
     help="Where samples and networks come from, what changed, and whether all is whole.",
+    version=project_version,
 )
 
 AsJson = Annotated[bool, Parameter(name="--json", negative="", help="print JSON for machines")]

@@ -29,10 +29,11 @@ from tasks.pictures import label_colours, label_overlay
 from tasks.progress import progress
 from tasks.reference_images import ReferenceImage, find_images, read_image
 from tasks.segmenter import Segmenter
+from tasks.version import project_version
 
 log = logging.getLogger(__name__)
 
-app = cyclopts.App(name="python -m tasks.predict")
+app = cyclopts.App(name="python -m tasks.predict", version=project_version)
 
 Area = tuple[str, int, str, int, float]
 """A row of ``areas.csv``: image, label, class, pixels, share of the image."""

@@ -15,6 +15,7 @@ from cyclopts import Parameter
 
 from tasks.git import ask_git
 from tasks.params import InputError, load_params
+from tasks.version import project_version
 
 PRESETS = Path("presets")
 PARAMS = Path("params.yaml")
@@ -22,7 +23,9 @@ BACKUP = Path("params.yaml.bak")
 
 Name = Annotated[str, Parameter(help="of a preset, as `list` shows them")]
 
-app = cyclopts.App(name="python -m tasks.presets", help="Choose a preset of params.yaml.")
+app = cyclopts.App(
+    name="python -m tasks.presets", help="Choose a preset of params.yaml.", version=project_version
+)
 
 
 def preset_path(name: str, root: Path = Path()) -> Path:

@@ -24,6 +24,7 @@ from tasks.durable import remove_abandoned
 from tasks.entry import run_tool
 from tasks.in_use import read_in_use
 from tasks.params import InputError, Params, load_params
+from tasks.version import project_version
 from tasks.work_store import Job, WorkStore
 
 TRAININGS = {"training": Path(".maskloom/training"), "lora": Path(".maskloom/lora")}
@@ -36,7 +37,9 @@ SHARDS: dict[str, tuple[str, Callable[[Params, Path], Iterator[Job]]]] = {
 PRUNED = ".pruned"
 DAY = 86_400
 
-app = cyclopts.App(name="python -m tasks.shards", help="Look after the finished shards.")
+app = cyclopts.App(
+    name="python -m tasks.shards", help="Look after the finished shards.", version=project_version
+)
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,12 @@ from tasks.plain_text import plain
 from tasks.progress import progress
 from tasks.validators.findings import Classes, Entry, Finding, Outcome, Tree
 from tasks.validators.layouts import Format, detect, given_classes, missing, read_tree
+from tasks.version import project_version
 
 AHEAD = 4
 """Entries a thread that are read before they are checked; they bound the memory."""
 
-app = cyclopts.App(name="python -m tasks.validate")
+app = cyclopts.App(name="python -m tasks.validate", version=project_version)
 
 
 @dataclass

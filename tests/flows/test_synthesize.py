@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,7 @@ from prefect.client.schemas.filters import (
 )
 
 from flows.fan_out import SHARDED, FanOut, ShardsFailed
-from flows.synthesize import main, synthesize
+from flows.synthesize import app, main, synthesize
 from flows.versions import versions
 
 ROOT = Path(__file__).parents[2]
@@ -211,10 +211,29 @@ def test_an_unknown_stage_starts_nothing(house: Path, capfd: pytest.CaptureFixtu
     assert not (house / ".maskloom").exists()
 
 
+def test_a_wrong_option_is_named_with_its_rule(capsys: pytest.CaptureFixture[str]) -> None:
+    for option, value, rule in (
+        ("workers", "0", "it has to be greater than or equal to 1"),
+        ("retries", "-1", "it has to be greater than or equal to 0"),
+        ("runner", "thread", "it has to be 'none', 'threads', 'processes' or 'ray'"),
+    ):
+        with pytest.raises(SystemExit):
+            app([f"--fan-out.{option}={value}"])
+        told = " ".join(capsys.readouterr().err.split())
+        assert told == f"--fan-out.{option}: '{value}' is not allowed; {rule}"
+    with pytest.raises(SystemExit):
+        app(["--fan-out.worker=2"])
+    assert "--fan-out.worker" in capsys.readouterr().err
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("send", [os.kill, os.killpg])  # the terminal's Ctrl-C goes to the group
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_flow_its_stage_and_its_server(
-    toy: Path, number: signal.Signals, tmp_path_factory: pytest.TempPathFactory
+    toy: Path,
+    number: signal.Signals,
+    send: Callable[[int, int], None],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     (toy / "second.py").write_text(SLEEPS)
     home = tmp_path_factory.mktemp("prefect")
@@ -236,8 +255,11 @@ def test_a_signal_ends_the_flow_its_stage_and_its_server(
     while "asleep" not in log.read_text():
         assert time.monotonic() < deadline and flow.poll() is None, log.read_text()
         time.sleep(0.2)
-    flow.send_signal(number)
+    send(flow.pid, number)
     assert flow.wait(60) in (128 + number, -number)
+    told = log.read_text()
+    assert "Traceback" not in told and "Unable to connect" not in told
+    assert ("Stopped. Finished stages are kept" in told) == (number == signal.SIGINT)
     assert outcomes(toy) == {"first": "ran", "second": "cancelled"}
     left = [
         folder

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.versions import find, keep, restore, versions
+from flows.versions import find, keep, restore, show, versions
 from tasks.params import InputError
 
 RUN = "0f4c6880-00cd-4b2c-b5c0-012ec2c0d8d8"
@@ -53,6 +53,15 @@ def test_a_run_is_kept_beside_uncommitted_work(toy: Path) -> None:
     assert {"dvc.lock", "staged.txt", "second.py"} <= set(kept)
     assert not {"notes.txt", "a.txt"} & set(kept)  # not named by the graph; in DVC's cache
     assert RUN in git(toy, "show", "--no-patch", "--format=%B", version.commit)
+
+
+def test_without_versions_it_is_told_how_one_comes_to_be(
+    toy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(toy)
+    show()
+    told = "No versions yet: every successful `python -m flows.synthesize` keeps one.\n"
+    assert capsys.readouterr().out == told
 
 
 def test_what_the_graph_writes_past_the_cache_is_kept_though_ignored(toy: Path) -> None:
