@@ -17,14 +17,14 @@ from tasks.params import ExtractMasks
 Changes = dict[str, Any]
 Recipe = tuple[str, str]
 METHODS: dict[str, dict[str, list[Any]]] = {
-    "attn2mask": {"resolutions": [[16], [16, 8]], "beta": [0.1, 0.2, 0.3]},
+    "attn2mask": {"resolutions": [[16], [16, 8]], "beta": [0.0, 0.1, 0.2, 0.3]},
     "averaged": {"resolutions": [[16], [16, 8]], "beta": [0.0, 0.1, 0.2]},
     "self_attention": {
         "resolutions": [[16], [8]],
         "power": [1, 4],
-        "foreground": [0.4, 0.5, 0.6],
+        "foreground": [0.4, 0.5, 0.6, 0.7, 0.8],
     },
-    "diffumask": {"resolutions": [[16, 8, 4], [16, 8]]},
+    "diffumask": {"resolutions": [[16, 8], [16]], "highest": [0.54, 0.74, 0.94]},
 }
 REFINEMENTS: dict[str, dict[str, list[Any]]] = {
     "none": {},
