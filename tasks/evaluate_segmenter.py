@@ -151,7 +151,11 @@ def run(params: Params, root: Path = Path()) -> None:
     evaluation = report(test_set, len(pairs), ours, theirs)
     records.write_json(root / "metrics/evaluation.json", evaluation)
     write_rows(root / "plots/evaluation_per_class.csv", evaluation)
-    log.info("mIoU %s, reference %s", evaluation["miou"], evaluation["reference_miou"])
+    for what, key in (("mIoU", "miou"), ("the reference's", "reference_miou")):
+        if evaluation[key] is not None:
+            log.info("%s: %.4f", what, evaluation[key])
+    for reason in evaluation["not_measured"]:
+        log.warning("%s", reason)
 
 
 def main() -> None:

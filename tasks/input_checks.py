@@ -241,7 +241,10 @@ def config_problems(config: str, root: Path) -> list[str]:
     if (root / config).is_file():
         return []
     there = sorted((root / "mmseg_configs").glob("*/*.py"))
-    names = some(path.relative_to(root).as_posix() for path in there)
+    no_configs = ("_base_", "reliability")
+    names = some(
+        path.relative_to(root).as_posix() for path in there if path.parent.name not in no_configs
+    )
     return [f"train_segmenter.config: {config} does not exist; there is {names or 'none'}"]
 
 

@@ -10,7 +10,7 @@ of the glob before its wildcards, that it was found by.
 
 import csv
 import logging
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -27,7 +27,7 @@ from tasks.output_paths import check_writable
 from tasks.params import BACKGROUND_NAME, InputError
 from tasks.pictures import label_colours, label_overlay
 from tasks.progress import progress
-from tasks.reference_images import ReferenceImage, find_images, read_image
+from tasks.reference_images import SUFFIXES, ReferenceImage, find_images, read_image
 from tasks.segmenter import Segmenter
 from tasks.version import project_version
 
@@ -42,6 +42,8 @@ Area = tuple[str, int, str, int, float]
 def find_inputs(images: Sequence[str]) -> list[ReferenceImage]:
     """The images of files, folders (their whole trees) and globs, in that order.
 
+    Files of a folder whose suffix is no image's are skipped, which the log says.
+
     Raises:
         InputError: one holds no image, or two images would share one name in the output.
     """
@@ -54,6 +56,8 @@ def find_inputs(images: Sequence[str]) -> list[ReferenceImage]:
             [ReferenceImage(path, path.name)] if path.is_file() else find_images(item, key="IMAGES")
         )
         found |= {one.path: one for one in listed if one.path not in found}
+        if path.is_dir() and (others := _other_files(path)):
+            log.warning("%s: skipped by their suffix: %s", item, others)
     by_name = defaultdict(list)
     for one in found.values():
         by_name[output_name(one)].append(str(one.path))
@@ -64,6 +68,16 @@ def find_inputs(images: Sequence[str]) -> list[ReferenceImage]:
             "above them, rename one, or label them in two runs"
         )
     return list(found.values())
+
+
+def _other_files(folder: Path) -> str:
+    """How many files of a tree are no images, by suffix; hidden ones are nobody's images."""
+    names = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+    shown = [name for name in names if not any(part.startswith(".") for part in name.parts)]
+    counts = Counter(name.suffix.lower() or "none" for name in shown)
+    return ", ".join(
+        f"{count} {suffix}" for suffix, count in sorted(counts.items()) if suffix not in SUFFIXES
+    )
 
 
 def output_name(image: ReferenceImage) -> str:
@@ -110,6 +124,7 @@ def label_images(
     """
     faults: list[str] = []
     rows: list[Area] = []
+    pixels_of: Counter[str] = Counter()
     waiting: deque[tuple[ReferenceImage, np.ndarray]] = deque()
     names = segmenter.class_names
     colours = label_colours(len(names), background=names[0] == BACKGROUND_NAME)
@@ -137,13 +152,17 @@ def label_images(
                 path = out / kind / output_name(image)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
-            rows += areas(image.name, label, names)
+            shown = areas(image.name, label, names)
+            pixels_of.update({name: count for _, _, name, count, _ in shown})
+            rows += shown
             advance(1)
     out.mkdir(parents=True, exist_ok=True)
     with (out / "areas.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["image", "label", "class", "pixels", "share"])
         writer.writerows(rows)
+    shares = [f"{name} {n / pixels_of.total():.1%}" for name, n in pixels_of.most_common()]
+    log.info("of all pixels: %s", ", ".join(shares) or "none")
     return faults
 
 
@@ -167,12 +186,14 @@ def predict(
     the exit status is then 1.
 
     Args:
-        images: files, folders (their whole trees) or quoted globs; ** is any folders.
+        images: files, folders (their whole trees; .png, .jpg, .jpeg, .webp, .bmp, .tif, .tiff) or
+            quoted globs; ** is any folders.
         out: a new or empty folder for the results.
         model: a folder with config.py and weights.pth, or a config file of MMSegmentation.
         checkpoint: the weights of a config file.
         batch_size: images at a time, as long as they follow each other with one size.
-        window: height and width of overlapping windows to label in, for large images.
+        window: height and width of overlapping windows to label in, for images so large that one
+            at a time takes too much memory.
         flip: label the mirror image too, and average the probabilities.
         scales: label the image at these sizes, such as 0.75 1 1.25, and average the probabilities.
         device: auto, cpu, cuda or cuda:N.

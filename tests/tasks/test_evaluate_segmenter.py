@@ -95,9 +95,10 @@ def test_without_background_the_first_class_is_label_0(
 
 
 def test_without_a_test_set_the_stage_says_what_is_missing(
-    toy_params: Callable[..., Params], tmp_path: Path
+    toy_params: Callable[..., Params], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     evaluate_segmenter.run(toy_params({"evaluate_segmenter.test_set": "none"}), tmp_path)
+    assert "evaluate_segmenter.test_set is none" in caplog.text and "mIoU" not in caplog.text
     evaluation = read_json(tmp_path / "metrics/evaluation.json")
     assert evaluation["miou"] is evaluation["reference_miou"] is evaluation["ratio"] is None
     assert evaluation["per_class"] == {}

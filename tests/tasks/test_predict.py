@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,21 @@ def test_a_folder_becomes_label_maps_overlays_and_areas(
             assert counts.get(label, 0) == (expected == value).sum()
         assert sum(float(row["share"]) for row in mine) == pytest.approx(1, abs=1e-5)
     assert len({row["class"] for row in listed}) > 1
+
+
+def test_what_a_folder_holds_beside_images_and_all_areas_are_told(
+    model: Path, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("a.gif", "more/b.gif", "notes.txt", ".hidden", "more/README"):
+        (photos / name).write_bytes(b"")
+    caplog.set_level("INFO")
+    call(photos, "--out", tmp_path / "out", "--model", model, "--device", "cpu")
+    assert "skipped by their suffix: 2 .gif, 1 .txt, 1 none" in caplog.text
+    counts: Counter[str] = Counter()
+    for row in rows(tmp_path / "out"):
+        counts[row["class"]] += int(row["pixels"])
+    name, most = counts.most_common(1)[0]
+    assert f"of all pixels: {name} {most / counts.total():.1%}" in caplog.text
 
 
 def test_areas_are_of_the_classes_that_are_there() -> None:
