@@ -15,9 +15,8 @@ from tasks.durable import new_file
 from tasks.in_use import read_in_use
 from tasks.machine import run_bytes
 from tasks.params import Params
+from tasks.work_store import STORE
 
-STORE = Path(".maskloom/store")
-"""Where `tasks.work_store` keeps finished samples and masks."""
 PLANNED = Path(".maskloom/planned.json")
 """Remembers what samples and masks were made from when preflight last passed."""
 STAGES = {"samples": "sample_images", "masks": "extract_masks"}

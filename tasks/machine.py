@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.label_maps import label_dtype
-from tasks.params import InputError, Params
+from tasks.params import InputError, Params, TrainSegmenter
 
 OUTPUT_FOLDERS = ("data", "models", "metrics", "plots", "report", ".maskloom", ".dvc")
 DEVICE = re.compile(r"auto|cpu|cuda(?::(\d+))?")
@@ -50,8 +50,13 @@ def run_bytes(params: Params) -> int:
 
 def networks_bytes(params: Params) -> int:
     """Room for the networks at most, by whether their config is one of storybook's."""
-    small = "/storybook/" in params.train_segmenter.config
+    small = is_storybook_network(params.train_segmenter)
     return STORYBOOK_NETWORKS_BYTES if small else NETWORKS_BYTES
+
+
+def is_storybook_network(section: TrainSegmenter) -> bool:
+    """Whether the network is storybook's own, by where its config lies."""
+    return "/storybook/" in section.config
 
 
 def mask_bytes(params: Params) -> int:

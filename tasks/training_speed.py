@@ -6,6 +6,7 @@ torch.
 
 import re
 
+from tasks.machine import is_storybook_network
 from tasks.params import Params, TrainSegmenter
 from tasks.throughput import SD1_PIXELS, SD1_STEPS, Figure, benchmark, is_storybook, known_gpu
 
@@ -37,7 +38,7 @@ def training_seconds(section: TrainSegmenter, device: str, alone: bool = False) 
         return None
     told = two if networks(section, alone) == 2 else one
     if device == "cpu":
-        if "/storybook/" not in section.config:
+        if not is_storybook_network(section):
             return None
         return Figure(told.value / 1000 * section.batch_size / 16, told.basis)
     if not _published(section, device):
@@ -54,7 +55,7 @@ def whole_training(params: Params, device: str, held_out: float, alone: bool) ->
         alone: see `training_seconds`.
     """
     section = params.train_segmenter
-    if device == "cpu" and is_storybook(params.sample_images) and "/storybook/" in section.config:
+    if device == "cpu" and is_storybook(params.sample_images) and is_storybook_network(section):
         stage = "train_segmenter" if networks(section, alone) == 2 else "train_reference"
         told = benchmark("demo", {"what": stage}, "seconds")
         work = section.iterations / DEMO_ITERATIONS * section.batch_size / DEMO_BATCH

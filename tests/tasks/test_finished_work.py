@@ -30,27 +30,29 @@ def test_a_disk_too_small_is_told_with_both_numbers(
     assert "lower expand_prompts.images_per_class" in problem
 
 
+@pytest.mark.parametrize(
+    ("there", "finished"),
+    [
+        ({"data/samples/car-0000.tar": 10_000_000}, 20_000_000),
+        (
+            {STORE / "sample_images/car.tar": 10_000_000, "data/samples/car.tar": 4_000_000},
+            14_000_000,
+        ),
+    ],
+    ids=["outputs", "finished shards, which no output holds yet"],
+)
 def test_what_is_there_already_needs_no_room(
-    make_params: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_params: Callable[..., Params],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    there: dict[str | Path, int],
+    finished: int,
 ) -> None:
-    (tmp_path / "data/samples").mkdir(parents=True)
-    (tmp_path / "data/samples/car-0000.tar").write_bytes(bytes(10_000_000))
-    needed = run_bytes(make_params()) - 20_000_000
-    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**12, 0, needed))
-    assert disk_problems(make_params(), tmp_path) == []
-    monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**12, 0, needed - 1))
-    assert len(disk_problems(make_params(), tmp_path)) == 1
-
-
-def test_finished_shards_need_no_room_though_no_output_holds_them_yet(
-    make_params: Callable[..., Params], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The outputs of DVC take as much again; those that are there are counted too."""
-    (tmp_path / STORE / "sample_images").mkdir(parents=True)
-    (tmp_path / STORE / "sample_images/car.tar").write_bytes(bytes(10_000_000))
-    (tmp_path / "data/samples").mkdir(parents=True)
-    (tmp_path / "data/samples/car.tar").write_bytes(bytes(4_000_000))
-    needed = run_bytes(make_params()) - 14_000_000
+    """The outputs of DVC take as much again as the store; those that are there are counted too."""
+    for name, size in there.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(bytes(size))
+    needed = run_bytes(make_params()) - finished
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**12, 0, needed))
     assert disk_problems(make_params(), tmp_path) == []
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: Usage(10**12, 0, needed - 1))
