@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +12,7 @@ import yaml
 from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
+from tasks.entry import stage_writes
 from tasks.params import InputError
 from tasks.revisions import WORKSPACE, Revision
 
@@ -109,15 +109,6 @@ def named_files(root: Path = Path()) -> tuple[list[str], list[str]]:
     read = {path for stage in stages for path in stage.get("deps", []) if path not in written}
     results = [path for path, cached in written.items() if not cached]
     return sorted(read), ["dvc.yaml", "dvc.lock", "params.yaml", *results]
-
-
-def stage_writes(stage: Mapping[str, Any]) -> dict[str, bool]:
-    """What a stage of ``dvc.yaml`` writes: path -> whether DVC caches it."""
-    found = {}
-    for out in chain.from_iterable(stage.get(kind, []) for kind in ("outs", "metrics", "plots")):
-        path, options = next(iter(out.items())) if isinstance(out, dict) else (out, {})
-        found[path] = options.get("cache", True)
-    return found
 
 
 def written_paths(root: Path = Path()) -> set[str]:

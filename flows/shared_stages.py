@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from flows.graph import stage_writes
+from tasks.entry import stage_writes
 from tasks.params import InputError
 
 Tree = dict[str, Any]

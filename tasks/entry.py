@@ -6,8 +6,9 @@ Imports no torch.
 import errno
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +42,17 @@ def run_stage(run: Callable[[Params], None]) -> None:
         params = load_params()
         try:
             run(params)
-        except FileNotFoundError:
-            # Some errors of a missing file do not tell which, so the graph is asked.
+        except (FileNotFoundError, InputError) as error:
+            # Not each of them tells that an earlier stage makes what is missing: the graph does.
             stage = Path(run.__code__.co_filename).stem
             missing = missing_inputs(stage)
             if not missing:
                 raise
             verb = "is" if len(missing) == 1 else "are"
+            said = f"{error}\n" if isinstance(error, InputError) else ""
             raise InputError(
-                f"{', '.join(missing)} {verb} missing: run `dvc repro {stage}`, which makes what "
-                "the stage reads first"
+                f"{said}{', '.join(missing)} {verb} missing: run `dvc repro {stage}`, which makes "
+                "what the stage reads first"
             ) from None
 
 
@@ -64,7 +66,7 @@ def missing_inputs(stage: str, graph: Path = Path("dvc.yaml")) -> list[str]:
     if not graph.is_file():
         return []
     stages = yaml.safe_load(graph.read_text(encoding="utf-8"))["stages"]
-    made = {out for other in stages.values() for out in _outs(other)}
+    made = {out for other in stages.values() for out in stage_writes(other)}
     return [
         dep
         for dep in stages.get(stage, {}).get("deps", [])
@@ -73,10 +75,13 @@ def missing_inputs(stage: str, graph: Path = Path("dvc.yaml")) -> list[str]:
     ]
 
 
-def _outs(stage: dict[str, Any]) -> Iterator[str]:
-    for key in ("outs", "metrics", "plots"):
-        for out in stage.get(key, []):
-            yield out if isinstance(out, str) else next(iter(out))
+def stage_writes(stage: Mapping[str, Any]) -> dict[str, bool]:
+    """What a stage of ``dvc.yaml`` writes: path -> whether DVC caches it."""
+    found = {}
+    for out in chain.from_iterable(stage.get(kind, []) for kind in ("outs", "metrics", "plots")):
+        path, options = next(iter(out.items())) if isinstance(out, dict) else (out, {})
+        found[path] = options.get("cache", True)
+    return found
 
 
 def run_tool(app: cyclopts.App) -> None:

@@ -64,20 +64,33 @@ stages:
 
 
 @pytest.mark.usefixtures("stage")
-def test_a_missing_input_is_one_message(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        # As pyarrow raises it: neither an errno nor a filename.
+        (FileNotFoundError("Failed to open local file"), ""),
+        (InputError("data/first: no such folder"), "data/first: no such folder\n"),
+    ],
+    ids=["of-a-library", "of-a-check"],
+)
+def test_a_missing_input_names_what_makes_it(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    error: Exception,
+    said: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("dvc.yaml").write_text(GRAPH)
     Path("metrics").mkdir()
     Path("metrics/first.json").touch()
-    # As pyarrow raises it: neither an errno nor a filename.
     with pytest.raises(SystemExit) as ended:
-        run_stage(fail(FileNotFoundError("Failed to open local file")))
+        run_stage(fail(error))
     assert ended.value.code == 1
-    told = capsys.readouterr().err
-    assert told.startswith("data/first/index.parquet is missing: run `dvc repro test_entry`, ")
-    assert told.count("\n") == 1
+    assert capsys.readouterr().err == (
+        f"{said}data/first/index.parquet is missing: run `dvc repro test_entry`, which makes what "
+        "the stage reads first\n"
+    )
 
 
 @pytest.mark.usefixtures("stage")
