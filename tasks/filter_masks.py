@@ -31,6 +31,8 @@ from tasks.verdicts import RULES, Verdicts, judge
 
 log = logging.getLogger(__name__)
 
+OVERSTRICT = 0.5
+"""The share of the samples beyond which a rule's fixed bound is more likely one for other masks."""
 FEW = 10
 """Classes with too few samples that the log names."""
 
@@ -141,6 +143,18 @@ def run(params: Params, root: Path = Path()) -> None:
             f"filter_masks: none of {len(table)} samples is left for training, rejected by "
             f"{summary['reasons']}; loosen these thresholds in params.yaml"
         )
+    for rule in overstrict(summary, section):
+        log.warning(
+            "%s rejects %d of %d samples: its bound %s may be one for other masks; see what a "
+            "share of each class would do, python -m tasks.filter_masks "
+            "--preview '%s={quantile: %s}'",
+            rule,
+            summary["reasons"][rule],
+            summary["samples"],
+            getattr(section, rule),
+            rule,
+            0.05 if rule.startswith("min_") else 0.95,
+        )
     few = summary["too_few"]
     if few:
         told = ", ".join(f"{name} ({count})" for name, count in list(few.items())[:FEW])
@@ -157,6 +171,16 @@ def run(params: Params, root: Path = Path()) -> None:
     shutil.rmtree(out, ignore_errors=True)
     records.write_json(out / "classes.json", params.expand_prompts.label_names)
     records.write_columns(out / "index.parquet", with_reasons(verdicts, table), records.DATASET)
+
+
+def overstrict(summary: dict[str, Any], section: FilterMasks) -> list[str]:
+    """The rules with a fixed bound that alone reject most samples of a funnel."""
+    most = OVERSTRICT * summary["samples"]
+    return [
+        rule
+        for rule, count in summary["reasons"].items()
+        if count > most and isinstance(getattr(section, rule, None), int | float)
+    ]
 
 
 def in_words(summary: dict[str, Any]) -> str:

@@ -151,6 +151,24 @@ def test_the_stage_reads_manifests_alone_and_warns_of_few(
     assert names == ["background", "car", "dog"]
 
 
+def test_a_bound_that_suits_other_masks_is_told(
+    tmp_path: Path, make_params: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A rule that rejects most samples, and a way to see what another bound would do."""
+    write(tmp_path, tables(COUNT, dict.fromkeys(range(COUNT // 2 + 1), 0.2)))
+    quiet = {"filter_masks.min_per_class": 0}
+    with caplog.at_level(logging.WARNING):
+        run(make_params(quiet), tmp_path)
+        run(make_params(quiet | {"filter_masks.min_area": {"quantile": 0.9}}), tmp_path)
+        assert not caplog.messages
+        run(make_params(quiet | {"filter_masks.min_area": 0.21}), tmp_path)
+    assert caplog.messages == [
+        f"min_area rejects {COUNT // 2 + 1} of {COUNT} samples: its bound 0.21 may be one for "
+        "other masks; see what a share of each class would do, python -m tasks.filter_masks "
+        "--preview 'min_area={quantile: 0.05}'"
+    ]
+
+
 def test_the_same_scores_give_the_same_bytes(tmp_path: Path, make_params: Make) -> None:
     write(tmp_path, tables(COUNT, {0: 0.0}))
     index = tmp_path / "data/dataset/index.parquet"
