@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,9 @@ that the measurement must keep: the command ends with status 1 when one does not
 BEGIN, END = "<!-- python -m benchmarks.readme writes this -->\n", "<!-- up to here -->\n"
 """Around the results in README.md."""
 STORIES = ("ladder", "street", "techniques", "baselines")
-"""The grids whose means stand in README.md."""
+"""The grids whose means stand first in README.md."""
 FEW = 4
-"""As many settings are told in a line, more in a table."""
+"""As many named settings are told in a line, more in a table."""
 
 Result = dict[str, Any]
 
@@ -102,7 +103,8 @@ def headline(
         for name, found in recorded.items()
         if found and [row["setting"] for row in found["rows"]] == grids[name]
     }
-    stories = [_story(name, found) for name in STORIES if (found := measured.get(name))]
+    first = [name for name in STORIES if name in measured]
+    stories = [_story(name, measured[name]) for name in dict.fromkeys([*first, *measured])]
     if stories:
         parts += [
             "mIoU in whole runs, mean and deviation of several seeds (`make compare`):",
@@ -130,10 +132,12 @@ def headline(
 
 
 def _story(name: str, result: Result) -> str:
-    """A grid's means as a table, or in a line where there are few."""
+    """A grid's means: numbers side by side, names in a line where there are few, else below."""
     means = {
         row["setting"]: f"{row['mean']:.3f} ± {row['deviation']:.3f}" for row in result["rows"]
     }
+    if all(re.fullmatch(r"[\d.]+", setting) for setting in means):
+        return markdown_table([{name: "mIoU", **means}])
     if len(means) <= FEW:
         return f"* {name}: " + "; ".join(f"{setting} {told}" for setting, told in means.items())
     return markdown_table([{name: setting, "mIoU": told} for setting, told in means.items()])

@@ -69,6 +69,10 @@ def test_tells_demo_story_and_what_is_missed() -> None:
         EVALUATION, QUALITY, results, {"ladder": [row["setting"] for row in rungs + more]}
     )
     assert "| ladder | mIoU |\n| --- | --- |\n| class names | 0.610 ± 0.012 |\n" in told
+    steps = [{"setting": step, "mean": 0.7, "deviation": 0.01} for step in ("1", "9.5")]
+    results["compare_axis"] = result(steps)
+    told = headline(EVALUATION, QUALITY, results, {"axis": ["1", "9.5"], "ladder": []})
+    assert "| axis | 1 | 9.5 |\n| --- | --- | --- |\n| mIoU | 0.700 ± 0.010 | 0.700 " in told
     told = headline(EVALUATION, QUALITY, results, {"ladder": [*names, "another"]})
     assert "not measured in their present form yet: ladder." in told and "0.610 ±" not in told
     del results["compare_ladder"]
