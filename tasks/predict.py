@@ -13,7 +13,7 @@ import logging
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import cyclopts
 import numpy as np
@@ -28,8 +28,10 @@ from tasks.params import BACKGROUND_NAME, InputError
 from tasks.pictures import label_colours, label_overlay
 from tasks.progress import progress
 from tasks.reference_images import SUFFIXES, ReferenceImage, find_images, read_image
-from tasks.segmenter import Segmenter
 from tasks.version import project_version
+
+if TYPE_CHECKING:  # it imports torch, for which neither `--help` nor a wrong argument waits
+    from tasks.segmenter import Segmenter
 
 log = logging.getLogger(__name__)
 
@@ -109,7 +111,7 @@ def areas(name: str, label: np.ndarray, class_names: Sequence[str]) -> list[Area
 
 
 def label_images(
-    segmenter: Segmenter, images: Sequence[ReferenceImage], out: Path, batch_size: int
+    segmenter: "Segmenter", images: Sequence[ReferenceImage], out: Path, batch_size: int
 ) -> list[str]:
     """Label images, in batches as long as they follow each other with one size, and write it all.
 
@@ -200,8 +202,19 @@ def predict(
     """
     check_out(out)
     found = find_inputs(images)
+    from tasks.segmenter import Segmenter
+
     segmenter = Segmenter(model, device, window, flip, scales, checkpoint)
-    faults = label_images(segmenter, found, out, batch_size)
+    try:
+        faults = label_images(segmenter, found, out, batch_size)
+    except (MemoryError, RuntimeError) as error:  # torch tells it as a RuntimeError
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        why = str(error).partition("\n")[0] or "by Python"
+        raise InputError(
+            f"out of memory with {batch_size} images at a time ({why}); remove {out} and run again "
+            "with a lower --batch-size, or in windows, such as --window 512 512"
+        ) from None
     log.info("%d of %d images labelled: %s", len(found) - len(faults), len(found), out)
     if faults:
         listed = "\n".join(faults)

@@ -152,7 +152,14 @@ def test_imports_run_one_way() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["flows.synthesize", "tasks.params", "tasks.records", "tasks.entry", "tasks.preflight"],
+    [
+        "flows.synthesize",
+        "tasks.params",
+        "tasks.records",
+        "tasks.entry",
+        "tasks.predict",
+        "tasks.preflight",
+    ],
 )
 def test_starts_without_torch(module: str) -> None:
     code = f"import sys, {module}; assert 'torch' not in sys.modules"

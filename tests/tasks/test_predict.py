@@ -227,3 +227,23 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         "--scales",
     ):
         assert option in shown
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError("Unable to allocate 2.00 GiB for an array"),
+    ],
+    ids=["cuda", "cpu", "numpy"],
+)
+def test_memory_that_runs_out_names_the_remedies(
+    model: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Segmenter, "label", full)
+    with pytest.raises(InputError, match=r"with 7 images at a time .*--batch-size.*--window"):
+        call(photos, "--out", tmp_path / "out", "--model", model, "--batch-size", 7)
