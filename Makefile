@@ -25,7 +25,7 @@ doctor: $(stamp) ## is everything there for the configured run, and what will it
 compare: try-crf ## the grids of presets/compare: tables and plots below comparisons/; hours
 	@$(python) -m flows.compare --jobs 2 $(filter-out quick, $(basename $(notdir $(wildcard presets/compare/*.yaml))))
 
-compare-quick: $(stamp) ## the smallest grid, within the hour
+compare-quick: $(stamp) ## the smallest grid
 	@$(python) -m flows.compare --jobs 2 quick
 
 server: $(stamp) ## a Prefect server with worker, deployments and nightly run; see docs/prefect.md

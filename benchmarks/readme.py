@@ -11,7 +11,7 @@ from typing import Any
 import cyclopts
 
 from benchmarks.record import RESULTS, cell
-from flows.grids import grid_names, read_grid
+from flows.grids import Grid, grid_names, read_grid
 from tasks.presets import preset_path
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +26,11 @@ STORIES = ("ladder", "street", "techniques", "baselines")
 """The grids whose means stand first in README.md."""
 FEW = 4
 """As many named settings are told in a line, more in a table."""
+BUDGETS = {
+    "fewer iterations than the preset": ("train_segmenter", "iterations"),
+    "fewer images": ("expand_prompts", "images_per_class"),
+}
+"""Keys of a grid's ``common`` that make its means lower than another's, and how they are told."""
 
 Result = dict[str, Any]
 
@@ -74,7 +79,7 @@ def headline(
     evaluation: dict[str, Any],
     quality: dict[str, Any],
     results: dict[str, Result],
-    grids: dict[str, list[str]],
+    grids: dict[str, Grid],
 ) -> str:
     """The results that README.md shows: the demo, the paper's story, and the bars that are missed.
 
@@ -82,7 +87,7 @@ def headline(
         evaluation: ``metrics/evaluation.json`` of the demo.
         quality: ``quality.json`` of the base model.
         results: by name, see `read_results`.
-        grids: what there is to compare, and its settings.
+        grids: what there is to compare.
     """
     parts = [
         f"`make demo`, IoU on {evaluation['images']} labelled images that no network saw "
@@ -90,10 +95,10 @@ def headline(
         _table_of_classes(evaluation),
         f"The mIoU is {evaluation['ratio']:.2f} of the reference's. {_demo(results['demo'])} "
         f"Of the base model's images for {quality['prompts']} prompts, "
-        f"{quality['prompted_class_largest']:.0%} show the prompted class as the largest thing, as "
-        "a segmenter trained on drawn images sees them; the word's attention overlaps with what it "
-        f"sees by a mean IoU of {quality['map_iou']:.2f}, before any refinement "
-        "(`python -m storybook.base_model.quality`).",
+        f"{quality['prompted_class_largest']:.0%} show the prompted class as the largest thing, "
+        "as a segmenter trained on drawn images sees them; the word's attention above 0.4 of its "
+        f"range overlaps with what it sees by a mean IoU of {quality['map_iou']:.2f}, before any "
+        "refinement (`python -m storybook.base_model.quality`).",
     ]
     if gap := results.get("gap"):
         parts.append(_gap(gap))
@@ -101,13 +106,17 @@ def headline(
     measured = {
         name: found
         for name, found in recorded.items()
-        if found and [row["setting"] for row in found["rows"]] == grids[name]
+        if found and [row["setting"] for row in found["rows"]] == list(grids[name].settings)
     }
     first = [name for name in STORIES if name in measured]
     stories = [_story(name, measured[name]) for name in dict.fromkeys([*first, *measured])]
     if stories:
+        told = budgets({name: grids[name] for name in measured})
+        seeds = min(len(grids[name].seeds) for name in measured)
         parts += [
-            "mIoU in whole runs, mean and deviation of several seeds (`make compare`):",
+            f"mIoU in whole runs (`make compare`), mean and deviation over {seeds} seeds of "
+            "prompts and training; in brackets the gain above the first, seed by seed. A mean "
+            f"compares with those of its own grid{told}.",
             *stories,
         ]
     if missing := [name for name, found in recorded.items() if not found]:
@@ -139,8 +148,27 @@ def _story(name: str, result: Result) -> str:
     if all(re.fullmatch(r"[\d.]+", setting) for setting in means):
         return markdown_table([{name: "mIoU", **means}])
     if len(means) <= FEW:
-        return f"* {name}: " + "; ".join(f"{setting} {told}" for setting, told in means.items())
+        gains = {
+            row["setting"]: f" ({row['gain']:+.3f} ± {row['its deviation']:.3f})"
+            for row in result["rows"]
+            if row["gain"] != ""
+        }
+        return f"* {name}: " + "; ".join(
+            f"{setting} {told}{gains.get(setting, '')}" for setting, told in means.items()
+        )
     return markdown_table([{name: setting, "mIoU": told} for setting, told in means.items()])
+
+
+def budgets(grids: dict[str, Grid]) -> str:
+    """Which grids take less than the preset; empty where none does."""
+    told = []
+    for less, (section, key) in BUDGETS.items():
+        names = [
+            name for name, grid in grids.items() if key in grid.common.changes.get(section, {})
+        ]
+        if names:
+            told.append(f"{less} in {', '.join(names)}")
+    return f": there are {', and '.join(told)}" if told else ""
 
 
 def _demo(result: Result) -> str:
@@ -148,7 +176,7 @@ def _demo(result: Result) -> str:
     values = {bar["name"]: bar["value"] for bar in result["bars"]}
     minutes, memory = values["make demo, minutes"], values["peak memory, GiB"]
     return (
-        f"The demo took {minutes:.1f} minutes and {memory:.1f} GiB "
+        f"The demo took {minutes:.0f} minutes, once installed, and {memory:.1f} GiB "
         f"(`{result['ran']['command']}`, {result['ran']['date']})."
     )
 
@@ -168,11 +196,9 @@ def _gap(result: Result) -> str:
     )
 
 
-def compared(root: Path) -> dict[str, list[str]]:
-    """The grids whose results are recorded, all but the one that is for a try: their settings."""
-    return {
-        name: list(read_grid(name, root).settings) for name in grid_names(root) if name != "quick"
-    }
+def compared(root: Path) -> dict[str, Grid]:
+    """The grids whose results are recorded, all but the one that is for a try."""
+    return {name: read_grid(name, root) for name in grid_names(root) if name != "quick"}
 
 
 def _table_of_classes(evaluation: dict[str, Any]) -> str:

@@ -114,7 +114,7 @@ def read_metric(folder: Path, key: str) -> float | None:
         The number; None where the run did not measure it.
 
     Raises:
-        InputError: there is no such file or key.
+        InputError: there is no such file or key, or it holds no number.
     """
     name, *parts = key.split(".")
     try:
@@ -123,7 +123,12 @@ def read_metric(folder: Path, key: str) -> float | None:
             value = value[part]
     except (FileNotFoundError, KeyError, TypeError):
         raise InputError(f"{key}: no such number in metrics/{name}.json") from None
-    return None if value is None else float(value)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        near = f", such as {key}.{next(iter(value))}" if isinstance(value, dict) and value else ""
+        raise InputError(f"{key}: metrics/{name}.json holds no number there; name one{near}")
+    return float(value)
 
 
 @flow(name="compare")

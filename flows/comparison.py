@@ -23,8 +23,8 @@ Row = dict[str, Any]
 class Verdict:
     """A claim, what was measured, the bound, and whether it holds.
 
-    What was measured is NaN where no run of the claim is finished, and a bound by deviation where
-    one pair is.
+    What was measured is NaN where no run of the claim is finished, or where it is a share of 0, and
+    a bound by deviation where one pair is.
     """
 
     name: str
@@ -91,10 +91,13 @@ def _judge(claim: Claim, values: Mapping[str, Mapping[int, float]]) -> Verdict:
         assert claim.share is not None  # given together
         theirs = values.get(claim.of, {})
         both = [seed for seed in ours if seed in theirs]
-        share = nothing
+        share, told = nothing, f"{claim.setting}, share of {claim.of}"
         if both:
-            share = mean(ours[seed] for seed in both) / mean(theirs[seed] for seed in both)
-        told = f"{claim.setting}, share of {claim.of}"
+            whole = mean(theirs[seed] for seed in both)
+            if whole:
+                share = mean(ours[seed] for seed in both) / whole
+            else:
+                told += ", whose mean is 0"
         return Verdict(told, round(share, 4), claim.share, share >= claim.share)
     assert claim.above is not None
     gained = gains(ours, values.get(claim.above, {}))

@@ -12,7 +12,7 @@ import yaml
 from pydantic import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
-from tasks.entry import stage_writes
+from tasks.entry import maker_of, stage_writes
 from tasks.params import InputError
 from tasks.revisions import WORKSPACE, Revision
 
@@ -71,10 +71,10 @@ def check_inputs(selected: list[str], root: Path = Path()) -> None:
         InputError: an earlier stage has not run yet.
     """
     stages = _stages(root)
-    maker = {path: name for name, stage in stages.items() for path in stage_writes(stage)}
+    makers = {path: name for name, stage in stages.items() for path in stage_writes(stage)}
     for name in selected:
         for path in stages[name].get("deps", []):
-            made_by = maker.get(path)
+            made_by = maker_of(path, makers)
             if made_by and made_by not in selected and not (root / path).exists():
                 raise InputError(
                     f"{name} reads {path}, which {made_by} makes and which is not there; give "

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.entry import stage_writes
+from tasks.entry import maker_of, stage_writes
 from tasks.params import InputError
 
 Tree = dict[str, Any]
@@ -28,7 +28,7 @@ def stage_keys(stages: Mapping[str, Any], params: Tree, last: str) -> dict[str, 
     for name, stage in stages.items():
         if stage.get("always_changed"):
             continue
-        sources = {maker for dep in stage.get("deps", []) if (maker := _maker(dep, makers))}
+        sources = {maker for dep in stage.get("deps", []) if (maker := maker_of(dep, makers))}
         values = {key: _value(params, key) for key in stage.get("params", [])}
         told = [name, stage["cmd"], values, sorted(keys[source] for source in sources)]
         keys[name] = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
@@ -59,14 +59,6 @@ def refuse_unmeasured(key: str, stages: Mapping[str, Any], ran: Mapping[str, str
             f"{key}: {writer} writes {path}, and runs up to {list(ran)[-1]} do without it; give "
             f"`stage: {writer}` or a later one, or another number as `measure` or in `also`"
         )
-
-
-def _maker(dep: str, makers: Mapping[str, str]) -> str | None:
-    """The stage that writes a path, or the folder around it."""
-    for out, maker in makers.items():
-        if dep == out or dep.startswith(f"{out}/"):
-            return maker
-    return None
 
 
 def _value(params: Tree, key: str) -> Any:

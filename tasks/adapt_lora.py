@@ -19,6 +19,7 @@ from tasks.entry import run_stage
 from tasks.lora_trainer import Job
 from tasks.lora_training import train
 from tasks.machine import choose_device
+from tasks.model_digest import model_digest
 from tasks.params import InputError, Params
 from tasks.reference_captions import caption_images
 from tasks.reference_images import find_images, used_images
@@ -58,8 +59,8 @@ def read_job(params: Params, root: Path) -> Job:
     """What to train from: the images of ``adapt_lora.images`` with captions and digests.
 
     Raises:
-        InputError: there are too few images for a batch, captions do not fit them, or the images
-            were not checked.
+        InputError: there are too few images for a batch, captions do not fit them, the images
+            were not checked, or the base model is another than the one that was.
     """
     section = params.adapt_lora
     reference = records.read_json(root / "data/inputs/reference.json")
@@ -80,6 +81,11 @@ def read_job(params: Params, root: Path) -> Job:
     cache.save()
     sampling = params.sample_images
     base = records.read_json(root / "data/inputs/model.json")["digest"]
+    if (here := model_digest(sampling.model, root)) != base:
+        raise InputError(
+            f"sample_images.model: {sampling.model} is not what preflight has read: {here} instead "
+            f"of {base}; run `dvc repro adapt_lora`, which reads it anew"
+        )
     size = sampling.height, sampling.width
     return Job(section, sampling.model, base, size, images, tuple(words.values()))
 

@@ -186,8 +186,20 @@ def _part_faults(folder: Path, stem: str | None) -> list[str]:
     weights = weights_files(folder, stem)
     if not weights:
         return [f"{folder.name}/ holds no {stem}.safetensors (pickles are not loaded)"]
-    faults = [(path, weights_fault(path)) for path in weights]
-    return [f"{folder.name}/{path.name} {fault}" for path, fault in faults if fault]
+    faults = [(path.name, weights_fault(path)) for path in weights]
+    faults += [(name, "is missing") for name in _missing_shards(weights)]
+    return [f"{folder.name}/{name} {fault}" for name, fault in faults if fault]
+
+
+def _missing_shards(weights: list[Path]) -> list[str]:
+    """The names that are not there of the N that each ``...-of-N.safetensors`` tells of."""
+    names = {path.name for path in weights}
+    told = set()
+    for name in names:
+        if match := re.fullmatch(r"(.+-)[0-9]{5}(-of-([0-9]{5})\.safetensors)", name):
+            start, end, count = match.groups()
+            told |= {f"{start}{number:05}{end}" for number in range(1, int(count) + 1)}
+    return sorted(told - names)
 
 
 def weights_fault(path: Path) -> str | None:

@@ -90,34 +90,36 @@ def read_captions(path: Path) -> list[tuple[str, str]]:
     ``{id: sentence}``, ``{id: [sentence, ...]}``, or COCO's ``annotations`` with ``caption``.
 
     Raises:
-        InputError: the file is missing, empty or no text, or is JSON of another form.
+        InputError: the file is missing, empty or no text, is JSON of another form or repeats an id.
     """
     where = f"expand_prompts.captions: {path}"
     not_text = "give sentences in UTF-8, one a line, or JSON"
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise InputError(f"{where}: no such file; give a text or JSON file, or none") from None
-    except IsADirectoryError:
-        raise InputError(f"{where}: is a folder; give a text or JSON file, or none") from None
+    except (FileNotFoundError, IsADirectoryError) as error:
+        problem = "is a folder" if isinstance(error, IsADirectoryError) else "no such file"
+        raise InputError(f"{where}: {problem}; give a text or JSON file, or none") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{where}: is not text ({error}); {not_text}") from None
     if path.suffix.lower() == ".json":
         try:
             found = list(_from_json(json.loads(text)))
         except (ValueError, RecursionError) as error:
-            problem = error if isinstance(error, ValueError) else "is nested too deeply"
+            problem = str(error) if isinstance(error, ValueError) else "is nested too deeply"
             raise InputError(
                 f"{where}: {problem}; give a list of sentences, {{id: [sentence, ...]}} or COCO "
                 "captions"
             ) from None
     else:
         found = [(str(number), line) for number, line in enumerate(text.splitlines(), start=1)]
-    clean = [(key, " ".join(sentence.split())) for key, sentence in found]
-    sentences = [(key, sentence) for key, sentence in clean if sentence]
+    sentences = [(key, sentence) for key, line in found if (sentence := " ".join(line.split()))]
     if not sentences:
         raise InputError(f"{where}: has no sentence in it; {not_text}")
+    seen: set[str] = set()
     for key, sentence in sentences:
+        if key in seen:
+            raise InputError(f"{where}: two sentences have the id {key}; give each its own or none")
+        seen.add(key)
         if control := next((one for one in sentence if unicodedata.category(one) == "Cc"), None):
             raise InputError(
                 f"{where}: is not text: entry {key} has the control character {control!r}; "
@@ -131,7 +133,8 @@ def _from_json(value: Any) -> Iterator[tuple[str, str]]:
         for number, item in enumerate(value["annotations"], start=1):
             if not isinstance(item, dict) or not isinstance(item.get("caption"), str):
                 raise ValueError("an annotation has no caption")
-            yield str(item.get("id", f"annotation {number}")), item["caption"]
+            known = item.get("id")
+            yield f"annotation {number}" if known is None else str(known), item["caption"]
         return
     if not isinstance(value, dict | list):
         raise ValueError("holds no sentences")

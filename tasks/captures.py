@@ -63,6 +63,11 @@ class Captured:
         return bytes(save({name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}))
 
 
+def merge_phrases(maps: np.ndarray, names: list[str]) -> np.ndarray:
+    """``(phrases, h, w)`` to one map per class: the largest value of the class's phrases."""
+    return np.stack([maps[[n == name for n in names]].max(0) for name in dict.fromkeys(names)])
+
+
 def decode_capture(data: bytes) -> Captured:
     """The inverse of `Captured.encode`."""
     cross, self_attention = {}, {}

@@ -8,6 +8,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def run_stage(run: Callable[[Params], None]) -> None:
     """Run a stage with the parameters of ``./params.yaml``.
 
     Args:
-        run: the stage's function that reads and writes files.
+        run: the stage's function that reads and writes files, or a `partial` of it.
 
     Raises:
         SystemExit: with status 1 after an `InputError`, whose message goes to stderr, or where the
@@ -44,7 +45,8 @@ def run_stage(run: Callable[[Params], None]) -> None:
             run(params)
         except (FileNotFoundError, InputError) as error:
             # Not each of them tells that an earlier stage makes what is missing: the graph does.
-            stage = Path(run.__code__.co_filename).stem
+            function = run.func if isinstance(run, partial) else run
+            stage = Path(function.__code__.co_filename).stem
             missing = missing_inputs(stage)
             if not missing:
                 raise
@@ -66,12 +68,11 @@ def missing_inputs(stage: str, graph: Path = Path("dvc.yaml")) -> list[str]:
     if not graph.is_file():
         return []
     stages = yaml.safe_load(graph.read_text(encoding="utf-8"))["stages"]
-    made = {out for other in stages.values() for out in stage_writes(other)}
+    makers = {out: name for name, other in stages.items() for out in stage_writes(other)}
     return [
         dep
         for dep in stages.get(stage, {}).get("deps", [])
-        if not (graph.parent / dep).exists()
-        and any(str(part) in made for part in (Path(dep), *Path(dep).parents))
+        if not (graph.parent / dep).exists() and maker_of(dep, makers)
     ]
 
 
@@ -82,6 +83,17 @@ def stage_writes(stage: Mapping[str, Any]) -> dict[str, bool]:
         path, options = next(iter(out.items())) if isinstance(out, dict) else (out, {})
         found[path] = options.get("cache", True)
     return found
+
+
+def maker_of(path: str, makers: Mapping[str, str]) -> str | None:
+    """The stage that writes a path, or a folder around it; None: no stage does.
+
+    Args:
+        path: from the repository root.
+        makers: what is written -> its stage.
+    """
+    around = (path, *map(str, Path(path).parents))
+    return next((makers[each] for each in around if each in makers), None)
 
 
 def run_tool(app: cyclopts.App) -> None:

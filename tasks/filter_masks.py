@@ -27,7 +27,7 @@ from tasks.entry import run_stage
 from tasks.filter_settings import with_settings
 from tasks.params import FilterMasks, InputError, Params
 from tasks.shards import addresses
-from tasks.verdicts import RULES, Verdicts, judge
+from tasks.verdicts import BALANCE, RULES, Verdicts, judge
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +179,9 @@ def overstrict(summary: dict[str, Any], section: FilterMasks) -> list[str]:
     return [
         rule
         for rule, count in summary["reasons"].items()
-        if count > most and isinstance(getattr(section, rule, None), int | float)
+        if rule != BALANCE
+        and count > most
+        and isinstance(getattr(section, rule, None), int | float)
     ]
 
 

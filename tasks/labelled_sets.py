@@ -154,6 +154,9 @@ def _fault(pair: Pair, class_count: int) -> tuple[str, str]:
             with Image.open(path) as image:
                 # OpenCV turns a picture as its EXIF data say, and leaves a label as it lies.
                 seen = ImageOps.exif_transpose(image) if path == pair.image else image
+                if path == pair.image and _see_through(seen):
+                    rule = "images must be opaque: training would show what transparency hides"
+                    return f"{rule}; lay them over a colour", str(path)
                 mode, array = image.mode, np.array(seen)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             what = str(error).replace(str(path), "").strip(" ':") or type(error).__name__
@@ -174,3 +177,10 @@ def _fault(pair: Pair, class_count: int) -> tuple[str, str]:
         rule = f"label values must be 0..{class_count - 1} or {ignore}, by expand_prompts.classes"
         return rule, f"{pair.label.name} ({', '.join(map(str, wrong[:4]))})"
     return "", ""
+
+
+def _see_through(image: Image.Image) -> bool:
+    return image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (
+        255,
+        255,
+    )

@@ -23,11 +23,14 @@ import numpy as np
 from cyclopts import Parameter
 from PIL import Image
 
+from tasks.durable import partial_name
 from tasks.entry import run_tool
 from tasks.label_maps import encode_label, ignore_value, label_dtype
 from tasks.labelled_sets import IMAGE_SUFFIXES, some
 from tasks.params import InputError
 from tasks.progress import progress
+from tasks.validators.findings import is_file, is_inside
+from tasks.validators.pairs import UNREADABLE
 from tasks.version import project_version
 
 TRAIN_IDS = (7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33)
@@ -49,6 +52,9 @@ CAMVID_CLASSES = (
 """By label value, of CamVid in the eleven classes that it is measured in."""
 CAMVID_UNLABELLED = 11
 
+UNFIT: tuple[type[Exception], ...] = (*UNREADABLE, IndexError)
+"""What reading and converting raise of a file that is damaged or no label of its tree."""
+
 Layout = Literal["voc12", "cityscapes", "imagenet_s", "camvid"]
 Files = Iterator[tuple[str, Path, Path]]
 """Stem, image and label of each entry."""
@@ -57,14 +63,28 @@ app = cyclopts.App(name="python -m tasks.labelled_trees", version=project_versio
 
 
 def voc12_files(source: Path, split: str) -> Files:
-    """The entries of a split of a VOC tree."""
+    """The entries of a split of a VOC tree.
+
+    Raises:
+        InputError: the split has no list, or one that is no text or holds what is no name.
+    """
     names = source / "ImageSets/Segmentation" / f"{split}.txt"
-    if not names.is_file():
+    if not is_file(names):
         raise InputError(
             f"{names}: no such file; give the folder that holds ImageSets, and a split"
         )
-    for stem in names.read_text(encoding="utf-8").split():
-        yield stem, source / f"JPEGImages/{stem}.jpg", source / f"SegmentationClass/{stem}.png"
+    try:
+        lines = names.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{names}: is not text ({error}); write names in UTF-8") from None
+    for number, line in enumerate(lines, start=1):
+        for stem in line.split():
+            if "/" in stem or not is_inside(stem):
+                raise InputError(
+                    f"{names}: line {number}: {stem!r} is a path; write the name of an image "
+                    "alone, such as 2007_000033"
+                )
+            yield stem, source / f"JPEGImages/{stem}.jpg", source / f"SegmentationClass/{stem}.png"
 
 
 def cityscapes_files(source: Path, split: str) -> Files:
@@ -146,34 +166,67 @@ def arrange(layout: Layout, source: Path, out: Path, split: str) -> int:
         How many images it has.
 
     Raises:
-        InputError: ``out`` is not empty, or the tree lacks the split, an image or a label; nothing
-            is written.
+        InputError: ``out`` is not empty or no folder, the tree lacks the split, an image or a
+            label, or a label cannot be read; nothing is left written.
     """
+    blocking = [path for path in (out, *out.parents) if path.exists() and not path.is_dir()]
+    if blocking:
+        raise InputError(f"{blocking[0]}: is a file; name a new folder")
     if out.exists() and any(out.iterdir()):
         raise InputError(f"{out}: is not empty; name a new folder, or remove it")
-    files, convert = LAYOUTS[layout]
-    entries = list(files(source, split))
+    entries = list(LAYOUTS[layout][0](source, split))
     if not entries:
         raise InputError(f"{source}: holds no labelled image of the split {split} for {layout}")
-    missing = [str(path) for entry in entries for path in entry[1:] if not path.is_file()]
+    missing = [str(path) for entry in entries for path in entry[1:] if not is_file(path)]
     if missing:
         raise InputError(
             f"{source}: is not whole, {len(missing)} files are missing: {some(missing)}"
         )
-    classes = len({label.parent for _, _, label in entries})  # a folder each, in ImageNet-S
+    target = out.resolve()  # "." has no name to make another beside; a link stays one
+    unfinished = partial_name(target)
+    try:
+        _write(layout, entries, unfinished)
+        try:
+            unfinished.replace(target)
+        except OSError as error:
+            raise InputError(
+                f"{out}: a finished folder cannot take its place ({error.strerror}); name a new one"
+            ) from None
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    return len(entries)
+
+
+def _write(layout: Layout, entries: list[tuple[str, Path, Path]], out: Path) -> None:
+    """Write the set to a folder that is not there yet."""
     for part in ("images", "labels"):
-        (out / part).mkdir(parents=True, exist_ok=True)
+        (out / part).mkdir(parents=True)
     names = class_names(layout)
     if names:
         (out / "classes.json").write_text(json.dumps(names), encoding="utf-8")
+    classes = len({label.parent for _, _, label in entries})  # a folder each, in ImageNet-S
     with progress("arranging", len(entries), "images") as advance:
         for stem, image, label in entries:
-            with Image.open(label) as opened:
-                array = convert(np.array(opened), classes)
-            (out / "labels" / f"{stem}.png").write_bytes(encode_label(array))
+            (out / "labels" / f"{stem}.png").write_bytes(_label(layout, label, classes))
             link_or_copy(image, out / "images" / f"{stem}{image.suffix}")
             advance(1)
-    return len(entries)
+
+
+def _label(layout: Layout, path: Path, classes: int) -> bytes:
+    """A label of a tree as the set holds it.
+
+    Raises:
+        InputError: it cannot be read, or is of another form than the tree's labels.
+    """
+    try:
+        with Image.open(path) as opened:
+            return encode_label(LAYOUTS[layout][1](np.array(opened), classes))
+    except UNFIT as error:
+        what = str(error).replace(str(path), "").strip(" ':") or type(error).__name__
+        raise InputError(
+            f"{path}: is no label of {layout}: {what}; fetch it again, or leave out its image"
+        ) from None
 
 
 def link_or_copy(source: Path, target: Path) -> None:

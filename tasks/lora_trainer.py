@@ -62,7 +62,7 @@ def learning_rate(section: AdaptLora, step: int) -> float:
 
 
 def writes_attention_out(dtype: str, device: str, positions: int) -> bool:
-    """Whether plain matrix products train faster than PyTorch's fused attention.
+    """Whether to train by plain matrix products in place of PyTorch's fused attention.
 
     In bfloat16 on a CPU the fused one's backward pass is slow. From some size on the products need
     more memory than that is worth.

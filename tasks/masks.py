@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tasks import mask_methods
-from tasks.captures import Captured
+from tasks.captures import Captured, merge_phrases
 from tasks.label_maps import BACKGROUND, encode_grey, encode_label, ignore_value, label_dtype
 from tasks.params import ExtractMasks
 from tasks.refine import dense_crf, guided_filter
@@ -71,11 +71,6 @@ class Mask:
         if self.uncertainty is not None:
             files["uncertainty"] = encode_grey(self.uncertainty)
         return files
-
-
-def merge_phrases(maps: np.ndarray, names: list[str]) -> np.ndarray:
-    """``(phrases, h, w)`` to one map per class: the largest value of the class's phrases."""
-    return np.stack([maps[[n == name for n in names]].max(0) for name in dict.fromkeys(names)])
 
 
 def label_and_margin(stack: Tensor) -> tuple[Tensor, Tensor]:

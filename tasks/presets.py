@@ -6,15 +6,16 @@ python -m tasks.presets list | use NAME | diff NAME
 import difflib
 import sys
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Annotated, Any
 
 import cyclopts
-import yaml
 from cyclopts import Parameter
 
+from tasks.durable import new_file
 from tasks.git import ask_git
-from tasks.params import InputError, load_params
+from tasks.params import InputError, load_params, read_raw
 from tasks.version import project_version
 
 PRESETS = Path("presets")
@@ -69,14 +70,24 @@ def use_preset(name: str, force: bool = False, root: Path = Path()) -> Path | No
     load_params(preset, lists=None)  # the files that it names may lie elsewhere here
     params, backup = root / PARAMS, None
     if params.exists() and not _kept_elsewhere(params, root):
+        backup = _free_backup(root)
         if not force:
             raise InputError(
                 f"{PARAMS} holds changes that are neither committed nor a preset; commit them, or "
-                f"give --force, which keeps them as {BACKUP}"
+                f"give --force, which keeps them as {backup.name}"
             )
-        backup = params.replace(root / BACKUP)
-    params.write_bytes(preset.read_bytes())
+        with new_file(backup) as file:
+            file.write(params.read_bytes())
+    with new_file(params) as file:
+        file.write(preset.read_bytes())
     return backup
+
+
+def _free_backup(root: Path) -> Path:
+    """A name that no earlier backup has: .bak, .bak1, .bak2, ..."""
+    return next(
+        path for number in count() if not (path := root / f"{BACKUP}{number or ''}").exists()
+    )
 
 
 def differences(ours: Any, theirs: Any, key: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -125,8 +136,7 @@ def diff(name: Name) -> None:
         raise InputError(
             f"{PARAMS}: no such file to compare; `python -m tasks.presets use {name}` makes it"
         )
-    ours, theirs = (yaml.safe_load(path.read_text(encoding="utf-8")) for path in (PARAMS, preset))
-    for key, here, there in differences(ours, theirs):
+    for key, here, there in differences(read_raw(PARAMS), read_raw(preset)):
         print(f"{key}: {here!r} here, {there!r} in {name}")
 
 

@@ -9,9 +9,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from tasks.params import InputError
+from tasks.params import InputError, read_raw
 from tasks.presets import differences
 from tasks.revisions import PARAMS, WORKSPACE, Revision, recorded_at
 from tasks.row_lookup import NEAR, find_ids, find_row, near_ids
@@ -96,7 +94,7 @@ def explain(prefix: str, root: Path = Path()) -> Row:
         ``runs`` (by stage), ``notes``.
 
     Raises:
-        InputError: there is no such sample, or a manifest is missing.
+        InputError: there is no such sample, a manifest is missing, or params.yaml cannot be read.
     """
     here = Revision(WORKSPACE, None, root)
     sample_id = full_id(prefix, root)
@@ -177,9 +175,12 @@ def parameters_changed(here: Revision) -> list[Row]:
 
     Returns:
         ``key``, ``made_with`` and ``now`` of each; None = not there.
+
+    Raises:
+        InputError: params.yaml cannot be read.
     """
-    text = here.text(PARAMS)
-    now = (yaml.safe_load(text) if text else None) or {}
+    path = here.root / PARAMS
+    now = read_raw(path) if path.is_file() else {}
     made = {stage: here.section(stage) for stage in STAGES}
     current = {stage: now.get(stage) or {} for stage in STAGES}
     scale = here.params("sample_images").get("adapt_lora", {})

@@ -1,6 +1,6 @@
 """The report's pictures: which samples have some, and what lies over what.
 
-Each sample has its image and transparent layers over it: labels, a heat map for each phrase,
+Each sample has its image and transparent layers over it: labels, a heat map for each class,
 reliability. Those of `GROUP` samples are a script, ``data/pictures-0000.js``: few files, and a page
 of the gallery, whatever its order, loads little that it does not show. Imports no torch.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from tasks import records
-from tasks.captures import decode_capture
+from tasks.captures import decode_capture, merge_phrases
 from tasks.label_maps import decode
 from tasks.params import ExtractMasks
 from tasks.pictures import (
@@ -70,11 +70,14 @@ def choose_pictured(samples: Samples, count: int, seed: int) -> list[int]:
     return sorted(spread(kept, samples, count - bad, seed) + spread(rejected, samples, bad, seed))
 
 
-def sample_pictures(row: Row, palette: list[RGB], masks: ExtractMasks, root: Path) -> Row:
+def sample_pictures(
+    row: Row, names: list[str], palette: list[RGB], masks: ExtractMasks, root: Path
+) -> Row:
     """A sample's image and layers, inline, read from the shards.
 
     Args:
         row: of the dataset.
+        names: the class of each phrase of its prompt; its heat maps are one per class.
         palette: by label value.
         masks: says which of the kept attention is shown.
         root: where shard addresses start from.
@@ -88,7 +91,7 @@ def sample_pictures(row: Row, palette: list[RGB], masks: ExtractMasks, root: Pat
         "sharp": is_pixel_art(image),
         "size": [image.shape[1], image.shape[0]],
         "labels": label_layer(label, palette),
-        "heats": [heat_layer(heat) for heat in heats],
+        "heats": [heat_layer(heat) for heat in merge_phrases(heats, names)],
         "reliability": reliability_layer(reliability),
     }
 
@@ -113,7 +116,10 @@ def write_pictures(
     with progress("showing samples", len(rows), "samples") as advance:
         for number, group in enumerate(records.batched(rows, GROUP)):
             found = samples.dataset.select(columns).take(group).to_pylist()
-            shown = [sample_pictures(row, palette, masks, root) for row in found]
+            shown = [
+                sample_pictures(row, names, palette, masks, root)
+                for row, names in zip(found, samples.named(group), strict=True)
+            ]
             write_script(folder / f"pictures-{number:04d}.js", "pictures", number, shown)
             advance(len(group))
 

@@ -3,7 +3,7 @@
 The tables stay in Arrow; rows become Python objects a part at a time. Imports no torch.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,12 @@ class Samples:
         first = pc.list_element(self.dataset.column("classes"), 0)
         return list(pc.struct_field(first, "name").to_pylist())
 
+    def named(self, rows: Sequence[int]) -> list[list[str]]:
+        """The class of each phrase of some rows' prompts: a prompt may name one several times."""
+        table, indices = self.others[0]
+        prompts = table.select(["classes"]).take(indices.take(pa.array(rows, pa.int64())))
+        return [[one["name"] for one in prompt["classes"]] for prompt in prompts.to_pylist()]
+
     def rules(self) -> list[str]:
         """The rules that samples broke, in the order of their names; the first one is none."""
         return sorted({"", *self.column("rule")})
@@ -101,13 +107,14 @@ class Samples:
     def part(self, start: int, count: int) -> list[Row]:
         """Rows, each with its prompt's, sample's and scores' columns.
 
-        Of those that several tables have, the dataset's. A class has what any table says of it.
+        Of those that several tables have, the dataset's. A class has what any table says of it;
+        of one that the prompt names several times, what it says of the first.
         """
         rows: list[Row] = self.dataset.slice(start, count).to_pylist()
         for table, indices in self.others:
             found = table.take(indices.slice(start, count)).to_pylist()
             for row, other in zip(rows, found, strict=True):
-                classes = {one["name"]: one for one in other.get("classes", ())}
+                classes = {one["name"]: one for one in reversed(other.get("classes", ()))}
                 row["classes"] = [
                     classes.get(one["name"], {}) | {k: v for k, v in one.items() if v is not None}
                     for one in row["classes"]

@@ -21,7 +21,7 @@ from tasks.params import InputError
 WORKSPACE = "workspace"
 LOCK = "dvc.lock"
 PARAMS = "params.yaml"
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it was built
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # faster, where it was built
 
 
 @dataclass(frozen=True)

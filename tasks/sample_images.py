@@ -231,7 +231,8 @@ def run(params: Params, root: Path = Path()) -> None:
     """Write ``data/samples``: the shards and, last, their index.
 
     Raises:
-        InputError: two rows make the same sample, or the device is not there or too small.
+        InputError: two rows make the same sample, the device is not there or too small, or the
+            model or adapter is another than the stages before have recorded.
     """
     store, sizes = WorkStore("sample_images", root), plan(params, root)
     if params.sample_images.guidance_scale <= 1:
@@ -240,7 +241,9 @@ def run(params: Params, root: Path = Path()) -> None:
     todo = store.use(list(sizes))
     if todo:
         jobs = (job for job in shard_jobs(params, root) if job.fingerprint in todo)
-        sampler = Sampler(read_recipe(params, root), root)
+        recipe = read_recipe(params, root)
+        check_worker(recipe, root)  # what lies here may have changed since preflight
+        sampler = Sampler(recipe, root)
         sample_into(store, jobs, sampler, sum(sizes[each] for each in todo))
     rows = index_rows(shard_jobs(params, root), store, root)
     records.write_rows(root / OUT / "index.parquet", rows, records.SAMPLES)

@@ -15,9 +15,9 @@ from typing import Any
 
 from tasks import records
 from tasks.adapters import ADAPTER_FILE
-from tasks.base_models import find_model, model_files, read_model
-from tasks.digests import CACHE_PATH, DigestCache, combine, file_digests
+from tasks.digests import CACHE_PATH, DigestCache
 from tasks.machine import choose_device
+from tasks.model_digest import model_digest
 from tasks.params import InputError, Params, SampleImages
 
 FORMAT = 2
@@ -109,27 +109,27 @@ def check_worker(recipe: Recipe, root: Path = Path()) -> None:
     Raises:
         InputError: it does not.
     """
-    cache = DigestCache(root / CACHE_PATH)
-    model = read_model(find_model(recipe.section.model, root))
     found: dict[str, tuple[Any, Any]] = {
         f"the model {recipe.section.model}": (
             recipe.model,
-            combine(file_digests(model.folder, model_files(model), cache)),
+            model_digest(recipe.section.model, root),
         ),
         "libraries": (recipe.libraries, library_versions()),
         "the format of samples (tasks/sample_shards.py)": (recipe.format, FORMAT),
     }
     if recipe.adapter:
         path = root / "models/lora" / ADAPTER_FILE
+        cache = DigestCache(root / CACHE_PATH)
         digest = cache.file(path) if path.is_file() else "missing"
+        cache.save()
         found["the adapter in models/lora"] = (recipe.adapter[0], digest)
-    cache.save()
     for what, (planned, here) in found.items():
         if planned != here:
             raise InputError(
                 f"sample_images: {what} of this machine, {socket.gethostname()}, is not what the "
-                f"run is planned with: {here} instead of {planned}; copy it from the machine that "
-                "plans, check out its commit, or install the versions of requirements.lock"
+                f"run is planned with: {here} instead of {planned}; on the machine that plans, run "
+                "`dvc repro sample_images`, which reads it anew; on another, copy it from there, "
+                "check out its commit, or install the versions of requirements.lock"
             )
 
 

@@ -86,7 +86,8 @@ def fingerprint(cfg: Config, data: str, root: Path, start: InitialWeights | None
     named = {value: cache.file(path) for value, path in named_weights(cfg.model).items()}
     cache.save()
     versions = [version(name) for name in PACKAGES]
-    said = json.dumps(cfg.to_dict(), sort_keys=True).replace(str(root.resolve()), "")
+    config = cfg.to_dict() | {"device": cfg.device.partition(":")[0]}  # any GPU of a kind goes on
+    said = json.dumps(config, sort_keys=True).replace(str(root.resolve()), "")
     digest = start.digest if start else None
     return records.content_id(
         "training", said, data, digest, named, code, torch.__version__, versions

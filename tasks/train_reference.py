@@ -20,7 +20,8 @@ log = logging.getLogger(__name__)
 
 def watching_set(labelled_set: str) -> str | None:
     """The set that a training on ``labelled_set`` is validated with: storybook's own, or none."""
-    return str(STORYBOOK / "val") if Path(labelled_set).parent == STORYBOOK else None
+    own, val = Path(labelled_set), STORYBOOK / "val"
+    return str(val) if own.parent == STORYBOOK and own != val else None
 
 
 def run(params: Params, root: Path = Path()) -> None:

@@ -121,7 +121,8 @@ def build_config(
         interval = section.checkpoint_interval
         cfg.custom_hooks.append({"type": "ValidationHook", "interval": interval, **watching})
     if section.ema:
-        cfg.custom_hooks.append({"type": "EMAHook", "momentum": 1 - section.ema})
+        kept = section.ema ** (1 / section.accumulation)  # the hook averages after each batch
+        cfg.custom_hooks.append({"type": "EMAHook", "momentum": 1 - kept})
     cfg.custom_hooks.append({"type": "DivergenceHook"})
     cfg.custom_hooks.append({"type": "IterationSeedHook", "seed": section.seed})
     cfg.default_hooks = {

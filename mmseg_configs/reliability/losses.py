@@ -124,8 +124,8 @@ def paste_border(pasted: Tensor) -> Tensor:
 def opinion_where_sure(logits: Tensor, said: Tensor, label: Tensor, sure: float) -> Tensor:
     """What a network says against the labels: its argmax where it is sure, elsewhere the label.
 
-    Not in BECO, which takes every opinion: of the labels that are doubtful most are still right,
-    and a network that is unsure there is wrong more often than they are.
+    Not in BECO, which takes every opinion. Meant for labels that are doubtful and mostly right all
+    the same; ``presets/compare/reliability.yaml`` measures both.
 
     Args:
         logits: float (N, C, H, W).

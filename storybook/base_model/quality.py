@@ -109,9 +109,9 @@ def main(
     count: Annotated[int, Parameter(help="prompts")] = 200,
     scheduler: Annotated[Scheduler, Parameter(help="model: its own")] = "unipc",
     steps: Annotated[int, Parameter(help="denoising steps")] = 10,
-    guidance: Annotated[float, Parameter(help="guidance scale")] = 4.0,
+    guidance: Annotated[float, Parameter(help="guidance scale")] = 2.5,
     threshold: Annotated[float, Parameter(help="on the normalised map")] = 0.4,
-    seed: Annotated[int, Parameter(help="first noise seed")] = 77_000,
+    seed: Annotated[int, Parameter(help="first noise seed")] = 88_000,
     critic_steps: Annotated[int, Parameter(help="training steps of the critic")] = 500,
     critic: Annotated[Path | None, Parameter(help="where the trained critic is kept")] = None,
 ) -> None:

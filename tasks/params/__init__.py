@@ -16,7 +16,7 @@ from tasks.params.prompts import (
     Relation,
     SourceShares,
 )
-from tasks.params.reading import load_params
+from tasks.params.reading import load_params, read_raw
 from tasks.params.sampling import SampleImages, Scheduler
 from tasks.params.training import TrainSegmenter
 from tasks.params.whole import Params
@@ -43,4 +43,5 @@ __all__ = [
     "SourceShares",
     "TrainSegmenter",
     "load_params",
+    "read_raw",
 ]

@@ -23,7 +23,7 @@ maskloom.sample = (() => {
   const layers = (row, found) => {
     const all = [["none", "Image", null], ["labels", "Labels", found.labels]];
     maskloom.entriesOf(row).forEach((one, at) => {
-      if (found.heats[at]) all.push([`heat-${at}`, `Attention: ${one.phrase}`, found.heats[at]]);
+      if (found.heats[at]) all.push([`heat-${at}`, `Attention: ${one.name}`, found.heats[at]]);
     });
     return [...all, ["reliability", "Reliability", found.reliability]];
   };

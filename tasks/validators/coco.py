@@ -19,6 +19,7 @@ from tasks.validators.findings import (
     Finding,
     Outcome,
     Tree,
+    is_file,
     is_inside,
     lonely,
 )
@@ -216,7 +217,7 @@ def _image_root(tree: Path, path: Path, images: list[Any]) -> Path:
     names = [one.get("file_name") for one in images if isinstance(one, dict)]
     first = next((name for name in names if isinstance(name, str) and is_inside(name)), "")
     for folder in candidates:
-        if first and (folder / first).is_file():
+        if first and is_file(folder / first):
             return folder
     return next((folder for folder in candidates if folder.is_dir()), tree)
 
@@ -260,7 +261,7 @@ def _file(
             continue
         listed.add(Path(name).as_posix())
         file = root / name
-        if not file.is_file():
+        if not is_file(file):
             where = file.relative_to(tree).as_posix()
             yield lonely(place, f"no file {where}", "add it, or remove its entry")
             continue

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.validators.findings import IMAGE_SUFFIXES, Finding, is_inside, lonely
+from tasks.validators.findings import IMAGE_SUFFIXES, Finding, is_file, is_inside, lonely
 
 SAMPLES = "samples.json"
 MEDIA = "filepath"
@@ -44,7 +44,7 @@ def listed(tree: Path, images: str) -> Iterator[Finding]:
                 if path in seen:
                     yield lonely(shown, f"{path} is listed twice", "list it once")
                 seen.add(path)
-            if not (tree / path).is_file():
+            if not is_file(tree / path):
                 yield lonely(shown, f"{key} {path} is no file", "add it, or remove the sample")
     for path in sorted((tree / images).rglob("*")):
         name = path.relative_to(tree).as_posix()

@@ -123,6 +123,14 @@ def lonely(name: str, found: str, remedy: str) -> Finding:
     return Finding(name, "pair", found, remedy)
 
 
+def is_file(path: Path) -> bool:
+    """Whether it is a file; a name that somebody wrote into a file may be too long for any."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def is_inside(name: str) -> bool:
     """Whether a path that somebody wrote into a file stays below the folder it is relative to."""
     parts = name.replace("\\", "/").split("/")

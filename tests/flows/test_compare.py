@@ -268,3 +268,18 @@ def test_a_number_that_is_not_there_is_named(tmp_path: Path) -> None:
     for key in ("evaluation.per_class.cat", "evaluation.miou", "other.miou"):
         with pytest.raises(InputError, match=key):
             read_metric(tmp_path, key)
+
+
+def test_what_is_no_number_is_named_with_one_that_may_be(tmp_path: Path) -> None:
+    (tmp_path / "metrics").mkdir()
+    held = '{"per_class": {"car": 0.5}, "none": {}, "trained": true, "test_set": "a"}'
+    (tmp_path / "metrics/evaluation.json").write_text(held)
+    with pytest.raises(InputError) as caught:
+        read_metric(tmp_path, "evaluation.per_class")
+    assert str(caught.value) == (
+        "evaluation.per_class: metrics/evaluation.json holds no number there; name one, such as "
+        "evaluation.per_class.car"
+    )
+    for key in ("evaluation.none", "evaluation.trained", "evaluation.test_set"):
+        with pytest.raises(InputError, match=f"^{key}: .* holds no number there; name one$"):
+            read_metric(tmp_path, key)

@@ -80,6 +80,18 @@ def test_a_share_is_over_the_seeds_that_both_have() -> None:
     assert (verdict.value, verdict.holds) == (0.5, False)
 
 
+def test_a_share_of_nothing_does_not_hold(tmp_path: Path) -> None:
+    nothing = grid(claims=[{"setting": "a", "of": "b", "share": 0.6}])
+    rows = runs(a=[0.2, 0.6], b=[0.0, 0.0])
+    (verdict,) = judge(nothing, rows)
+    assert verdict.name == "a, share of b, whose mean is 0"
+    assert math.isnan(verdict.value) and not verdict.holds
+    write(nothing, rows, tmp_path)
+    assert "| a, share of b, whose mean is 0 | nan | 0.6 | NO |" in (
+        (tmp_path / "table.md").read_text()
+    )
+
+
 def test_what_is_written(tmp_path: Path) -> None:
     claims = [{"setting": "b", "above": "a", "by": 0.3}]
     write(grid(claims=claims), runs(a=[0.2, 0.6], b=[0.3, 0.9]), tmp_path)

@@ -73,6 +73,16 @@ def test_a_stage_whose_inputs_no_stage_has_made_yet_is_refused(tmp_path: Path) -
     check_inputs(["count"], tmp_path)
 
 
+def test_an_input_that_lies_in_an_output_is_asked_for_too(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text(
+        "stages:\n"
+        "  adapt: {cmd: a, outs: [models/lora]}\n"
+        "  sample: {cmd: b, deps: [models/lora/adapter.json], outs: [data/samples]}\n"
+    )
+    with pytest.raises(InputError, match=r"reads models/lora/adapter\.json, which adapt makes"):
+        check_inputs(["sample"], tmp_path)
+
+
 def test_digests_of_the_lock_by_path(tmp_path: Path) -> None:
     assert output_digests(tmp_path) == {}
     (tmp_path / "dvc.lock").write_text(

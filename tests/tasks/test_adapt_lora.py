@@ -12,6 +12,7 @@ from PIL import Image
 
 from tasks import adapt_lora, sample_sheets
 from tasks.adapters import ADAPTER_FILE
+from tasks.model_digest import model_digest
 from tasks.params import InputError, Params
 from tasks.records import read_json, write_json
 
@@ -25,9 +26,10 @@ def quick_sheets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path: Path, toy_folders: dict[str, Path]) -> Path:
     """A repository root with five images and what preflight writes."""
-    write_json(tmp_path / "data/inputs/model.json", {"digest": "b" * 64})
+    digest = model_digest(str(toy_folders["1.x"]), tmp_path)
+    write_json(tmp_path / "data/inputs/model.json", {"digest": digest})
     reference = {"words": {"dog": "dog", "tree": "oak"}, "places": {"tree": "by an {}"}}
     write_json(tmp_path / "data/inputs/reference.json", reference)
     (tmp_path / "own").mkdir()
@@ -83,7 +85,10 @@ def test_a_training_leaves_its_adapter_record_and_measurement(make: Make, root: 
     assert files(root) == {ADAPTER_FILE, "adapter.json", "training.json"} | sheets
     record = read_json(root / "models/lora/adapter.json")
     weights = (root / "models/lora" / ADAPTER_FILE).read_bytes()
-    assert (record["source"], record["base"]) == ("trained", "b" * 64)
+    assert (record["source"], record["base"]) == (
+        "trained",
+        read_json(root / "data/inputs/model.json")["digest"],
+    )
     assert record["digest"] == hashlib.sha256(weights).hexdigest()
     assert (record["rank"], record["alpha"], record["layers"]) == (8, 8.0, ["self", "cross"])
     assert record["images"] == [
@@ -131,7 +136,7 @@ def test_a_given_adapter_is_taken_over(make: Make, root: Path) -> None:
     assert read_json(root / "models/lora/adapter.json") == {
         "source": "street.safetensors",
         "digest": hashlib.sha256(weights).hexdigest(),
-        "base": "b" * 64,
+        "base": read_json(root / "data/inputs/model.json")["digest"],
     }
     assert read_json(root / "metrics/adaptation.json")["fall"] is None
 
@@ -150,4 +155,10 @@ def test_images_that_preflight_has_not_seen(root: Path, make: Make) -> None:
     with pytest.raises(
         InputError, match=r"reference\.json is of other .*run `dvc repro adapt_lora`"
     ):
+        adapt_lora.run(make(), root)
+
+
+def test_a_base_model_that_changed_since_preflight(root: Path, make: Make) -> None:
+    write_json(root / "data/inputs/model.json", {"digest": "b" * 64})
+    with pytest.raises(InputError, match=r"instead of bbbb.*; run `dvc repro adapt_lora`"):
         adapt_lora.run(make(), root)

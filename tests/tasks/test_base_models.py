@@ -212,3 +212,17 @@ def test_numbered_weights_count(model_folder: Path) -> None:
     weights.unlink()
     names = [path.name for path in model_files(read_model(model_folder))]
     assert sum(name.startswith("diffusion_pytorch_model-0000") for name in names) == 2
+
+
+def test_a_numbered_file_that_is_missing_is_named(model_folder: Path) -> None:
+    unet = model_folder / "unet"
+    weights = unet / "diffusion_pytorch_model.safetensors"
+    for number in (1, 3):
+        part = unet / f"diffusion_pytorch_model-0000{number}-of-00003.safetensors"
+        part.write_bytes(weights.read_bytes())
+    weights.unlink()
+    with pytest.raises(InputError) as caught:
+        read_model(model_folder)
+    assert (
+        "is not whole: unet/diffusion_pytorch_model-00002-of-00003.safetensors is missing; copy"
+    ) in str(caught.value)

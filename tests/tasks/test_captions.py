@@ -207,6 +207,11 @@ def test_class_words_are_appended() -> None:
             {"annotations": [{"id": 7, "image_id": 1, "caption": "A dog."}]},
             [("7", "A dog.")],
         ),
+        (
+            "a.json",
+            {"annotations": [{"id": None, "caption": "A dog."}, {"caption": "A cat."}]},
+            [("annotation 1", "A dog."), ("annotation 2", "A cat.")],
+        ),
     ],
 )
 def test_forms_of_caption_files(
@@ -235,6 +240,12 @@ def test_forms_of_caption_files(
         ("a.json", b"3", "holds no sentences; give a list of sentences"),
         ("a.json", b"{", "Expecting property name"),
         ("a.json", b'{"annotations": [{"id": 1}]}', "an annotation has no caption"),
+        (
+            "a.json",
+            b'{"annotations": [{"id": 7, "caption": "a"}, {"id": 7, "caption": "b"}]}',
+            "two sentences have the id 7; give each its own or none",
+        ),
+        ("a.json", b'{"x": ["a"], "x#1": "b"}', "two sentences have the id x#1; give each its own"),
     ],
 )
 def test_a_file_without_captions_is_told(

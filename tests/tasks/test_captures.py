@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from tasks.captures import Captured, decode_capture
+from tasks.captures import Captured, decode_capture, merge_phrases
 from tasks.params import InputError
 
 
@@ -57,3 +57,8 @@ def test_maps_that_were_not_kept_are_said() -> None:
         captured().maps("middle", (6, 12))
     with pytest.raises(InputError, match=r"no attention of step 5, sides all.*run sample_images"):
         captured().maps(5, None)
+
+
+def test_phrases_of_one_class_are_merged_by_maximum() -> None:
+    maps = np.array([[[1.0, 0.0]], [[0.0, 2.0]], [[0.0, 3.0]]])
+    assert merge_phrases(maps, ["car", "dog", "car"]).tolist() == [[[1.0, 3.0]], [[0.0, 2.0]]]

@@ -3,12 +3,13 @@
 import errno
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tasks import entry
-from tasks.entry import run_stage
+from tasks.entry import maker_of, run_stage
 from tasks.params import InputError, Params
 
 
@@ -91,6 +92,24 @@ def test_a_missing_input_names_what_makes_it(
         f"{said}data/first/index.parquet is missing: run `dvc repro test_entry`, which makes what "
         "the stage reads first\n"
     )
+
+
+@pytest.mark.usefixtures("stage")
+def test_a_preview_tells_its_errors_as_a_stage_does(capsys: pytest.CaptureFixture[str]) -> None:
+    def show(_params: Params, settings: tuple[str, ...]) -> None:
+        raise InputError(f"{settings[0]}: unknown")
+
+    with pytest.raises(SystemExit) as ended:
+        run_stage(partial(show, settings=("min_aera=1",)))
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == "min_aera=1: unknown\n"
+
+
+def test_what_lies_in_an_output_is_of_its_stage() -> None:
+    makers = {"models/lora": "adapt_lora", "data/prompts.parquet": "expand_prompts"}
+    assert maker_of("models/lora/adapter.json", makers) == "adapt_lora"
+    assert maker_of("data/prompts.parquet", makers) == "expand_prompts"
+    assert maker_of("models/lora.json", makers) is None
 
 
 @pytest.mark.usefixtures("stage")

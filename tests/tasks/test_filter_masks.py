@@ -169,6 +169,21 @@ def test_a_bound_that_suits_other_masks_is_told(
     ]
 
 
+def test_a_balance_that_rejects_most_is_what_was_asked_for(
+    tmp_path: Path, make_params: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, tables(COUNT, {}))
+    with caplog.at_level(logging.WARNING):
+        run(
+            make_params({"filter_masks.min_per_class": 0, "filter_masks.max_per_class": 2}),
+            tmp_path,
+        )
+    assert (
+        records.read_json(tmp_path / "metrics/filter.json")["reasons"]["max_per_class"] > COUNT / 2
+    )
+    assert not caplog.messages
+
+
 def test_the_same_scores_give_the_same_bytes(tmp_path: Path, make_params: Make) -> None:
     write(tmp_path, tables(COUNT, {0: 0.0}))
     index = tmp_path / "data/dataset/index.parquet"

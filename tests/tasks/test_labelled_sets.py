@@ -40,6 +40,14 @@ def test_a_whole_set_has_no_faults(folder: Path) -> None:
     assert check_pairs(pairs, class_count=2) == []
 
 
+def test_an_image_that_hides_what_training_would_see_is_refused(folder: Path) -> None:
+    Image.new("RGBA", (6, 4), (9, 9, 9, 255)).save(folder / "images/a.png")
+    assert check_pairs(list_pairs(folder), class_count=2) == []
+    Image.new("RGBA", (6, 4), (9, 9, 9, 254)).save(folder / "images/c.png")
+    (said,) = check_pairs(list_pairs(folder), class_count=2)
+    assert said.startswith("images must be opaque: ") and said.endswith("/images/c.png")
+
+
 def test_a_camera_held_upright_fits_a_label_that_stands(folder: Path) -> None:
     """Its pixels lie on their side; EXIF says so, and trainings turn them."""
     exif = Image.Exif()

@@ -142,3 +142,68 @@ def test_what_is_missing_is_told_and_nothing_written(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no labelled image of the split val"):
         arrange("cityscapes", tmp_path, out, "val")
     assert not out.exists()
+
+
+@pytest.mark.parametrize("stem", ["/etc/hostname", "../../secret", "a/b", "C:\\x"])
+def test_a_path_in_the_list_of_a_split_is_refused(tmp_path: Path, stem: str) -> None:
+    names = tmp_path / "VOC/ImageSets/Segmentation/val.txt"
+    names.parent.mkdir(parents=True)
+    names.write_text(f"2007_000033\n\n{stem}\n")
+    out = tmp_path / "out"
+    with pytest.raises(InputError) as caught:
+        arrange("voc12", tmp_path / "VOC", out, "val")
+    assert str(caught.value) == (
+        f"{names}: line 3: {stem!r} is a path; write the name of an image alone, such as "
+        "2007_000033"
+    )
+    names.write_text("x" * 300)
+    with pytest.raises(InputError, match="2 files are missing"):
+        arrange("voc12", tmp_path / "VOC", out, "val")
+    names.write_bytes(b"\xff")
+    with pytest.raises(InputError, match=r"val\.txt: is not text .*; write names in UTF-8"):
+        arrange("voc12", tmp_path / "VOC", out, "val")
+    assert not out.exists()
+
+
+DAMAGED = {
+    "no picture": (b"<html>", "cannot identify image file"),
+    "colours": (
+        encode_image(np.zeros((*SIZE, 3), np.uint8)),
+        "a label map must be uint8 or uint16 (H, W), not uint8 (6, 8, 3)",
+    ),
+    "cut short": (
+        encode_label(np.arange(256, dtype=np.uint8).reshape(16, 16))[:-40],
+        "image file is truncated",
+    ),
+}
+
+
+@pytest.mark.parametrize("defect", DAMAGED)
+def test_a_label_that_is_none_is_named_and_the_next_run_can_write(
+    tmp_path: Path, defect: str
+) -> None:
+    content, told = DAMAGED[defect]
+    tree, out = tmp_path / "CamVid", tmp_path / "set/out"
+    (tree / "val/labels").mkdir(parents=True)
+    for stem in "ab":
+        picture(tree / f"val/images/{stem}.png")
+        Image.fromarray(np.zeros(SIZE, np.uint8)).save(tree / f"val/labels/{stem}.png")
+    whole = (tree / "val/labels/b.png").read_bytes()
+    (tree / "val/labels/b.png").write_bytes(content)
+    with pytest.raises(InputError, match="fetch it again, or leave out its image") as caught:
+        arrange("camvid", tree, out, "val")
+    told_of = f"{tree}/val/labels/b.png: is no label of camvid: {told}"
+    assert str(caught.value).startswith(told_of)
+    assert list(out.parent.iterdir()) == []
+    (tree / "val/labels/b.png").write_bytes(whole)
+    out.mkdir()
+    assert arrange("camvid", tree, out, "val") == 2
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+
+
+def test_a_file_where_the_set_would_lie_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for out in (tmp_path / "file", tmp_path / "file/below/it"):
+        with pytest.raises(InputError, match=rf"^{tmp_path}/file: is a file; name a new folder$"):
+            arrange("camvid", tmp_path, out, "val")
+    assert (tmp_path / "file").read_text() == "mine"

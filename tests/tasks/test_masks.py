@@ -17,7 +17,6 @@ from tasks.masks import (
     extract,
     label_and_margin,
     margin_rank,
-    merge_phrases,
     refine,
     score_stack,
 )
@@ -39,11 +38,6 @@ def test_margin_is_the_lead_over_the_second_best() -> None:
     label, margin = label_and_margin(stack)
     assert label.tolist() == [[[0, 1]]]
     torch.testing.assert_close(margin, torch.tensor([[[0.3, 0.75]]]))
-
-
-def test_phrases_of_one_class_are_merged_by_maximum() -> None:
-    maps = np.array([[[1.0, 0.0]], [[0.0, 2.0]], [[0.0, 3.0]]])
-    assert merge_phrases(maps, ["car", "dog", "car"]).tolist() == [[[1.0, 3.0]], [[0.0, 2.0]]]
 
 
 def test_a_method_reads_its_own_step(section: Callable[..., ExtractMasks]) -> None:

@@ -159,6 +159,12 @@ def test_a_class_beside_a_list_must_be_one_of_it(tmp_path: Path) -> None:
     assert "'dog' is none; drop it, or give `sense:` a wnid of the list" in text
 
 
+def test_a_class_beside_a_list_has_one_sense(tmp_path: Path) -> None:
+    crane = {"name": "crane", "sense": ["n02012849"]}
+    text = message(tmp_path, **listed(tmp_path, [crane]))
+    assert "is none; drop it, or give `sense:` a wnid of the list" in text
+
+
 def test_a_missing_class_list_is_told_but_does_not_hide_that_a_preset_is_right(
     tmp_path: Path,
 ) -> None:
@@ -173,6 +179,7 @@ def test_a_missing_class_list_is_told_but_does_not_hide_that_a_preset_is_right(
     ("text", "expected"),
     [
         ("a: [1", "not valid YAML"),
+        ('a: "\\UFFFFFFFF"', "not valid YAML"),
         ("- a", "must hold one mapping"),
         ("", "must hold one mapping"),
         ("{}", "render_storybook: required key is missing"),
@@ -183,6 +190,22 @@ def test_a_file_that_holds_no_parameters_is_refused(
 ) -> None:
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(InputError, match=expected):
+        load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"a: 1\nseed: 2024-13-45\n", r"not valid YAML: month must .* line 2, column 7"),
+        (b"seed: " + b"1" * 5000, r"not valid YAML: Exceeds the limit .* line 1, column 7"),
+        (b"a: 1\nb: caf\xe9\n", r"line 2: byte 0xe9 is no UTF-8 text; save the file in UTF-8"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_its_line(
+    tmp_path: Path, content: bytes, expected: str
+) -> None:
+    (tmp_path / "params.yaml").write_bytes(content)
+    with pytest.raises(InputError, match=rf"(?s)params\.yaml: {expected}"):
         load_params(tmp_path / "params.yaml")
 
 

@@ -10,7 +10,7 @@ import yaml
 from tasks import preflight
 from tasks.input_checks import Inputs, config_problems
 from tasks.params import InputError, Params, load_params
-from tasks.presets import diff, differences, preset_names, use_preset
+from tasks.presets import diff, differences, preset_names, use, use_preset
 from tasks.run_estimate import Run, estimate, total
 from tests.toys.presets import REAL, STORYBOOKS
 
@@ -69,6 +69,43 @@ def test_keeps_changes_by_hand(house: Path) -> None:
     assert (house / "params.yaml.bak").read_text() == edited
 
 
+def test_a_second_replacement_keeps_the_first_backup(
+    house: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    params = house / "params.yaml"
+    monkeypatch.chdir(house)
+    for note, backup in (("# a\n", "params.yaml.bak"), ("# b\n", "params.yaml.bak1")):
+        params.write_text(STORYBOOK + note)
+        with pytest.raises(InputError, match=rf"--force, which keeps them as {backup}$"):
+            use_preset("smaller", root=house)
+        use("smaller", force=True)
+        assert capsys.readouterr().out == (
+            f"params.yaml is the preset smaller now; before: {backup}\n"
+        )
+    kept = {path.name: path.read_text() for path in house.glob("params.yaml*")}
+    assert kept == {
+        "params.yaml": SMALLER,
+        "params.yaml.bak": STORYBOOK + "# a\n",
+        "params.yaml.bak1": STORYBOOK + "# b\n",
+    }
+
+
+def test_params_that_cannot_be_replaced_stay(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edited = STORYBOOK + "# mine\n"
+    (house / "params.yaml").write_text(edited)
+    replace = Path.replace
+
+    def fail(path: Path, target: Path) -> Path:
+        if target == house / "params.yaml":
+            raise OSError("no space")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="no space"):
+        use_preset("smaller", force=True, root=house)
+    assert (house / "params.yaml").read_text() == edited
+
+
 def test_replaces_what_is_committed(house: Path) -> None:
     (house / "params.yaml").write_text(STORYBOOK + "# a note\n")
     commit(house)
@@ -91,6 +128,16 @@ def test_elsewhere_and_without_params_the_remedy_is_told(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"^params.yaml: no such file .* use storybook` makes it"):
         diff("storybook")
+
+
+@pytest.mark.parametrize("content", [b"a: [1", b"a: caf\xe9", b"seed: 2024-13-45", b"- a"])
+def test_params_that_cannot_be_read_are_told_where_they_are_compared(
+    house: Path, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    monkeypatch.chdir(house)
+    Path("params.yaml").write_bytes(content)
+    with pytest.raises(InputError, match=r"(?s)^params\.yaml: .*(line 1|must hold one mapping)"):
+        diff("smaller")
 
 
 def test_refuses_a_broken_preset(house: Path) -> None:

@@ -108,6 +108,13 @@ def test_parameters_are_those_that_made_it_and_changes_since_are_told(lineage_ro
     ]
 
 
+@pytest.mark.parametrize("content", [b"a: [1", b"a: caf\xe9", b"seed: 2024-13-45", b"- a"])
+def test_params_that_cannot_be_read_are_told(lineage_root: Path, content: bytes) -> None:
+    (lineage_root / "params.yaml").write_bytes(content)
+    with pytest.raises(InputError, match=r"(?s)params\.yaml: .*(line 1|must hold one mapping)"):
+        explain(ids(lineage_root)[0], lineage_root)
+
+
 def test_records_that_are_newer_than_the_samples_are_not_taken_for_theirs(
     lineage_root: Path,
 ) -> None:

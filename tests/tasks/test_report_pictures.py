@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,9 +12,16 @@ import pytest
 from PIL import Image
 
 from tasks.params import Params
-from tasks.pictures import label_colours
-from tasks.report_pictures import choose_pictured, examples, sample_pictures, spread
+from tasks.pictures import heat_layer, label_colours
+from tasks.report_pictures import (
+    choose_pictured,
+    examples,
+    sample_pictures,
+    spread,
+    write_pictures,
+)
 from tasks.report_samples import Samples, read_samples
+from tests.toys.reports import name_car_twice
 
 PALETTE = label_colours(2, background=True)
 
@@ -62,7 +70,8 @@ def test_a_third_of_the_pictures_is_of_rejected_ones(
 
 def test_layers_lie_over_the_image(finished_run: Path, make_params: Callable[..., Params]) -> None:
     row = read_samples(finished_run).dataset.to_pylist()[1]
-    found = sample_pictures(row, PALETTE, make_params().extract_masks, finished_run)
+    names, masks = ["car", "boat"], make_params().extract_masks
+    found = sample_pictures(row, names, PALETTE, masks, finished_run)
     assert found["sharp"] and found["size"] == [16, 16]
     assert decoded(found["image"]).size == (16, 16)
     labels = np.asarray(decoded(found["labels"]))
@@ -73,6 +82,17 @@ def test_layers_lie_over_the_image(finished_run: Path, make_params: Callable[...
     }
     assert [decoded(heat).size for heat in found["heats"]] == [(16, 16), (16, 16)]
     assert decoded(found["reliability"]).size == (16, 16)
+
+
+def test_heat_maps_are_one_per_class_in_the_order_of_the_classes(
+    finished_run: Path, make_params: Callable[..., Params]
+) -> None:
+    heats = name_car_twice(finished_run).astype(np.float32)
+    samples, masks = read_samples(finished_run), make_params().extract_masks
+    write_pictures(samples, [1], PALETTE, masks, finished_run, finished_run)
+    text = (finished_run / "pictures-0000.js").read_text()
+    (shown,) = json.loads(text.partition(",")[2].removesuffix(");\n"))
+    assert shown["heats"] == [heat_layer(np.maximum(heats[0], heats[2])), heat_layer(heats[1])]
 
 
 def test_an_example_is_kept_and_shows_its_class_alone_if_it_can(finished_run: Path) -> None:

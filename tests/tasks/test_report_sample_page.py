@@ -12,7 +12,7 @@ from tasks import records
 from tasks.params import Params
 from tasks.shards import parse_uri
 from tasks.write_report import run
-from tests.toys.reports import CARDS, go
+from tests.toys.reports import CARDS, go, name_car_twice
 from tests.toys.runs import SCRIPT_PROMPT as HOSTILE
 
 Make = Callable[..., Params]
@@ -77,6 +77,22 @@ def test_a_permalink_opens_a_sample_with_its_lineage(gallery: Browser, finished_
     assert not gallery.evaluate("Boolean(document.querySelector('#sample script'))")
     gallery.resize(390, 800)
     assert gallery.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_attention_is_told_by_its_class(params: Params, finished_run: Path) -> None:
+    name_car_twice(finished_run)
+    run(params, finished_run)
+    binary = find_chromium()
+    if binary is None:
+        pytest.skip("no Chromium is installed")
+    with Browser(binary) as browser:
+        browser.open(f"{(finished_run / 'report/gallery.html').as_uri()}#sample=sample-1")
+        assert browser.wait(SAMPLE) == HOSTILE
+        texts = "[...document.querySelectorAll('#sample {}')].map((one) => one.textContent)"
+        layers = ["Image", "Labels", "Attention: car", "Attention: boat", "Reliability"]
+        assert browser.evaluate(texts.format(".choices span")) == layers
+        assert browser.evaluate(texts.format("mark")) == ["script", "boat"]
+        assert browser.errors == []
 
 
 def test_a_rejected_sample_says_why(gallery: Browser) -> None:

@@ -16,6 +16,7 @@ from tasks import report_samples
 from tasks.params import InputError
 from tasks.report_parts import utf16_offset, write_parts
 from tasks.report_samples import read_samples
+from tests.toys.reports import name_car_twice
 
 Row = dict[str, Any]
 
@@ -63,6 +64,17 @@ def test_a_row_knows_its_prompt_and_its_scores(finished_run: Path) -> None:
     first = rows[0]["classes"][0]
     assert (first["border"], first["phrase"]) == (0.5, "car")
     assert first["area"] == pytest.approx(0.3)
+
+
+def test_a_class_that_a_prompt_names_twice_is_marked_where_it_stands_first(
+    finished_run: Path,
+) -> None:
+    name_car_twice(finished_run)
+    samples = read_samples(finished_run)
+    (row,) = samples.part(1, 1)
+    told = [(one["name"], one["phrase"]) for one in row["classes"]]
+    assert told == [("car", "script"), ("boat", "boat")]
+    assert samples.named([2, 1]) == [["boat"], ["car", "boat", "car"]]
 
 
 def test_parts_hold_columns_that_the_page_unpacks(

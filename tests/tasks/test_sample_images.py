@@ -17,6 +17,7 @@ from tasks import records, sample_images
 from tasks.captures import decode_capture
 from tasks.label_maps import decode
 from tasks.lora_trainer import Job
+from tasks.model_digest import model_digest
 from tasks.params import InputError, Params, SampleImages, load_params
 from tasks.pipelines import load_pipeline
 from tasks.sample_shards import sample_id
@@ -28,10 +29,13 @@ from tests.toys.sampling import params, toy_row, train_toy
 ROOT = Path(__file__).parents[2]
 
 
-def write_inputs(root: Path, rows: list[dict]) -> None:
+def write_inputs(root: Path, rows: list[dict], model: Path = ROOT / "models/storybook-sd") -> str:
+    """What the stage reads; returns the model's digest."""
+    digest = model_digest(str(model), root)
     records.write_table(root / "data/prompts.parquet", rows, records.PROMPTS)
-    records.write_json(root / "data/inputs/model.json", {"digest": "m"})
+    records.write_json(root / "data/inputs/model.json", {"digest": digest})
     records.write_json(root / "models/lora/adapter.json", {"source": "none", "digest": None})
+    return digest
 
 
 def test_the_stage_takes_the_adapter_and_names_samples_by_it(
@@ -43,7 +47,7 @@ def test_the_stage_takes_the_adapter_and_names_samples_by_it(
     row = toy_row("a dog and an oak", "dog")
     row["classes"] = [row["classes"][0] | {"phrase": "dog", "relation": "plain", "depth": 0,
                                            "synset": ""}]  # fmt: skip
-    write_inputs(tmp_path, [row])
+    model = write_inputs(tmp_path, [row], toy_folders["1.x"])
 
     def ids(scale: float) -> list[str]:
         adapted = whole.adapt_lora.model_copy(update={"scale": scale})
@@ -54,11 +58,11 @@ def test_the_stage_takes_the_adapter_and_names_samples_by_it(
     def shard() -> bytes:
         return (tmp_path / "data/samples/shards/dog-0000.tar").read_bytes()
 
-    assert ids(1.0) == ids(0.5) == [sample_id(row, section, "m", None, "cpu")]
+    assert ids(1.0) == ids(0.5) == [sample_id(row, section, model, None, "cpu")]
     plain = shard()
-    digest = train_toy(tmp_path / "models/lora", tmp_path, make_job())
+    adapter = train_toy(tmp_path / "models/lora", tmp_path, make_job())
     for scale in (1.0, 0.5):
-        assert ids(scale) == [sample_id(row, section, "m", (digest, scale), "cpu")]
+        assert ids(scale) == [sample_id(row, section, model, (adapter, scale), "cpu")]
         assert shard() != plain
 
 
@@ -122,6 +126,18 @@ def test_two_rows_of_one_sample_stop_before_anything_is_sampled(
     with pytest.raises(InputError, match="two rows make the same sample"):
         sample_images.run(whole, tmp_path)
     assert (tmp_path / "data/samples/old").exists()
+
+
+def test_a_model_that_changed_since_preflight_samples_nothing(
+    tmp_path: Path, rows: list[dict], toy_folders: dict[str, Path]
+) -> None:
+    """Its images would be kept under the ids of the model before."""
+    whole = load_params(ROOT / "presets/storybook.yaml")
+    whole = whole.model_copy(update={"sample_images": params(model=str(toy_folders["1.x"]))})
+    write_inputs(tmp_path, rows)
+    with pytest.raises(InputError, match=r"the model .* is not what .*run `dvc repro sample_im"):
+        sample_images.run(whole, tmp_path)
+    assert not list((tmp_path / ".maskloom").rglob("*.tar"))
 
 
 def test_attention_and_image_belong_to_their_row(tmp_path: Path, rows: list[dict]) -> None:

@@ -94,6 +94,14 @@ def test_weights_that_the_config_names_count_by_their_bytes(
         fingerprint(cfg, "data", tmp_path, None)
 
 
+def test_a_training_goes_on_on_any_gpu_of_a_kind(make_config: MakeConfig, tmp_path: Path) -> None:
+    cfg = make_config()
+    names = []
+    for cfg.device in ("cuda:0", "cuda:1", "cpu"):
+        names.append(fingerprint(cfg, "data", tmp_path, None))
+    assert names[0] == names[1] != names[2]
+
+
 def test_the_code_that_a_training_depends_on_is_there() -> None:
     """Whatever the trainer, its config and the datasets import, but for what moves bytes about."""
     root = Path(segmentation.__file__).parents[1]

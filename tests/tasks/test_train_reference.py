@@ -52,3 +52,4 @@ def test_a_set_with_none_to_judge_by_is_trained_on_to_the_end_and_the_log_says_s
 def test_only_storybooks_sets_bring_one_to_watch_the_training() -> None:
     assert train_reference.watching_set("data/storybook/train") == "data/storybook/val"
     assert train_reference.watching_set("/datasets/voc12/train") is None
+    assert train_reference.watching_set("data/storybook/val") is None  # no judge of itself

@@ -251,6 +251,12 @@ def test_hooks_come_with_their_parameters(make_config: MakeConfig) -> None:
     assert types(make_config(reliability="none").custom_hooks) == ["ValidationHook", *always]
 
 
+def test_the_average_keeps_its_share_in_a_step_of_several_batches(make_config: MakeConfig) -> None:
+    cfg = make_config(reliability="none", ema=0.9, accumulation=2, checkpoint_interval=2)
+    (average,) = (hook for hook in cfg.custom_hooks if hook["type"] == "EMAHook")
+    assert (1 - average["momentum"]) ** 2 == pytest.approx(0.9)
+
+
 def test_more_than_255_label_values_are_read_in_16_bits(
     toy_params: Callable[..., Params], training_root: Path
 ) -> None:

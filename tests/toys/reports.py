@@ -5,11 +5,16 @@ from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks.browser import Browser, find_chromium
+from tasks.captures import Captured
 from tasks.params import Params
+from tasks.records import DATASET, PROMPTS, read_rows, write_table
+from tasks.shards import write_shard
 from tasks.write_report import run
+from tests.toys.runs import SCRIPT_PROMPT
 
 Make = Callable[..., Params]
 
@@ -66,3 +71,26 @@ def gallery(params: Params, finished_run: Path) -> Iterator[Browser]:
 
 def go(browser: Browser, hash_: str) -> None:
     browser.evaluate(f"void (location.hash = {json.dumps(hash_)})")
+
+
+def name_car_twice(root: Path) -> np.ndarray:
+    """Let the prompt that has both classes name the car before the boat as well, as "script".
+
+    Returns:
+        The attention ``float16 (3, 16, 16)`` of its phrases: car, boat, car.
+    """
+    maps = np.random.default_rng(1).random((3, 16, 16)).astype(np.float16)
+    cross = {("middle", (16, 16)): maps, ("middle", (8, 8)): maps[:, ::2, ::2]}
+    files = [("x.attention.safetensors", Captured(cross).encode())]
+    (member,) = write_shard(root / "data/samples/shards/twice.tar", files)
+    prompts, dataset = root / "data/prompts.parquet", root / "data/dataset/index.parquet"
+    rows = read_rows(prompts)
+    car, boat = rows[1]["classes"]
+    start = SCRIPT_PROMPT.index("script")
+    first = car | {"phrase": "script", "start": start, "end": start + len("script")}
+    rows[1]["classes"] = [first, boat, car]
+    write_table(prompts, rows, PROMPTS)
+    rows = read_rows(dataset)
+    rows[1]["attention"] = member.uri.replace(f"{root}/", "", 1)
+    write_table(dataset, rows, DATASET)
+    return maps

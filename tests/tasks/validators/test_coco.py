@@ -62,6 +62,7 @@ COCO_DEFECTS = {
     "path of a drive": (first_image("file_name", "C:\\x.png"), "name", "file_name 'C:"),
     "no path": (first_image("file_name", None), "name", "file_name None"),
     "no file": (first_image("file_name", "x.png"), "pair", "no file train/x.png"),
+    "long name": (first_image("file_name", "x" * 256 + ".png"), "pair", "no file train/xxx"),
     "width": (first_image("width", 21), "size", "20x12, and annotations/instances_train.json"),
 }
 
@@ -73,7 +74,14 @@ def test_a_planted_defect_of_coco_is_named(make_export: Callable[..., Path], nam
     change_coco(out, change)
     report = check(out)
     assert any(one.rule == rule and one.found.startswith(text) for one in report.findings)
-    unlisted = {"absolute path", "path outside", "path of a drive", "no path", "no file"}
+    unlisted = {
+        "absolute path",
+        "path outside",
+        "path of a drive",
+        "no path",
+        "no file",
+        "long name",
+    }
     told = [one for one in report.findings if one.found != "in no annotation file"]
     assert len(told) == (2 if name == "image id twice" else 1)
     assert len(report.findings) - len(told) == (name in unlisted)

@@ -25,6 +25,11 @@ FIFTYONE_DEFECTS: dict[str, tuple[Callable[[list[Any]], object], str, str]] = {
         "samples.json: sample 2",
         "pair",
     ),
+    "a name too long for a file": (
+        lambda samples: samples[2]["reliability"].update(map_path="x" * 256),
+        "samples.json: sample 2",
+        "pair",
+    ),
     "twice": (
         lambda samples: samples.append(samples[0]),
         "samples.json: sample 5",
