@@ -16,7 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from flows.shared_stages import Tree, refuse_unmeasured, stage_keys
-from tasks.params import InputError
+from tasks.params import InputError, read_raw
 from tasks.presets import preset_path
 
 FOLDER = Path("presets/compare")
@@ -157,14 +157,14 @@ def read_grid(name: str, root: Path = Path()) -> Grid:
         raise InputError(f"no grid {name!r} in {FOLDER}; {hint}")
     try:
         return Grid.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not valid YAML: {error}") from None
     except ValidationError as error:
         said = [
             f"  {'.'.join(map(str, found['loc']))}: {found['msg']}".replace("  : ", "  ")
             for found in error.errors()
         ]
         raise InputError("\n".join([f"{path}:", *said])) from None
+    except (yaml.YAMLError, ValueError) as error:  # an impossible date, or no UTF-8
+        raise InputError(f"{path}: not valid YAML: {error}") from None
 
 
 def cells(grid: Grid, root: Path = Path()) -> list[Cell]:
@@ -183,7 +183,7 @@ def cells(grid: Grid, root: Path = Path()) -> list[Cell]:
     for seed in grid.seeds:
         for name, setting in grid.settings.items():
             path = preset_path(setting.preset or grid.preset, root)
-            params = yaml.safe_load(path.read_text(encoding="utf-8"))
+            params = read_raw(path)
             changes = merged(grid.common.changes, setting.changes)
             for key in grid.seeded:
                 section, _, rest = key.partition(".")

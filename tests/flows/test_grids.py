@@ -123,6 +123,7 @@ def test_merging_leaves_both_trees_alone() -> None:
         ("seeds: [3, 4]", "seeds: [3, 4]\naxis: images", "could not convert string to float"),
         ("seeds: [3, 4]", "seeds: [3, 4]\nclaims: [{setting: both}]", "give `above`"),
         ("seeds: [3, 4]", "seeds: [3", "not valid YAML"),
+        ("seeds: [3, 4]", "seeds: [2024-13-45]", "not valid YAML: month must be in 1..12"),
         ("seeds: [3, 4]", "seeds: [3, 3]", "[3, 3] names one twice"),
         (
             "seeds: [3, 4]",
