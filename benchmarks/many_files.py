@@ -109,7 +109,11 @@ def _without_networks(name: str, params: Params, root: Path, out: Any) -> None:
     stand_ins: dict[str, tuple[Any, dict[str, Any]]] = {
         "sample_images": (
             sample_images,
-            {"load_pipeline": lambda *_: None, "sample_batch": _plain_batch},
+            {
+                "check_worker": lambda *_: None,
+                "load_pipeline": lambda *_: None,
+                "sample_batch": _plain_batch,
+            },
         ),
         "extract_masks": (extract_masks, {"extract_shard": _plain_masks}),
     }

@@ -48,7 +48,11 @@ WORDS = ("red", "old", "small", "wooden", "bright", "far", "quiet", "striped", "
 
 
 def draw(folder: Path) -> list[dict[str, str]]:
-    """A shard of drawn images with attention, labels and reliability; the addresses of each."""
+    """A shard of drawn images with attention, labels and reliability.
+
+    Returns:
+        The addresses of each, first with the attention of one phrase, then with that of two.
+    """
     rng = np.random.default_rng(0)
     files = []
     for number in range(DRAWN):
@@ -57,13 +61,14 @@ def draw(folder: Path) -> list[dict[str, str]]:
         image = image.filter(ImageFilter.GaussianBlur(6))
         label = np.where(np.asarray(image)[..., 0] > 140, 1 + number % len(CLASSES), 0)
         maps = rng.random((2, 64, 64)).astype(np.float16)
-        cross = {("middle", (side, side)): maps[:, :side, :side] for side in (16, 8)}
-        files += [
-            ("x.png", encode_image(np.asarray(image))),
-            ("x.attention.safetensors", Captured(cross).encode()),
-            ("x.label.png", encode_label(label.astype(np.uint8))),
-            ("x.reliability.png", encode_grey(np.asarray(image)[..., 1])),
-        ]
+        for phrases in (1, 2):
+            cross = {("middle", (side, side)): maps[:phrases, :side, :side] for side in (16, 8)}
+            files += [
+                ("x.png", encode_image(np.asarray(image))),
+                ("x.attention.safetensors", Captured(cross).encode()),
+                ("x.label.png", encode_label(label.astype(np.uint8))),
+                ("x.reliability.png", encode_grey(np.asarray(image)[..., 1])),
+            ]
     written = write_shard(folder / "data/samples/shards/0000.tar", files)
     uris = [member.uri.replace(f"{folder}/".replace("//", "/"), "", 1) for member in written]
     keys = ("image", "attention", "label", "reliability")
@@ -101,7 +106,8 @@ def write_tables(folder: Path, count: int, drawn: list[dict[str, str]]) -> None:
         )
         verdict = {"rule": "", "reason": "", "split": "train"} if kept else REJECTED
         scored = {"text": text, "classes": judged, "kept": kept}
-        dataset.append({**ids, **scored, **verdict, **drawn[row % len(drawn)]})
+        shown = drawn[2 * (row % DRAWN) + len(names) - 1]
+        dataset.append({**ids, **scored, **verdict, **shown})
     _write(folder / "data/prompts.parquet", prompts, records.PROMPTS)
     _write(folder / "data/dataset/index.parquet", dataset, records.DATASET)
     parts = ("image", "attention", "label", "reliability")

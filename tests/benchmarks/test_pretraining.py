@@ -29,11 +29,12 @@ def test_only_the_pretrained_start_from_the_network_of_the_kinds(runs: list[Any]
         assert (upto, last) == ("train_segmenter", "evaluate_segmenter")
         assert len(kinds["expand_prompts"]["classes"]) == 24
         assert (kinds["expand_prompts"]["seed"], kinds["train_segmenter"]["seed"]) == (1, 1)
+        assert kinds["train_segmenter"]["iterations"] == 750
         assert eight["expand_prompts"] == {"seed": 1, "images_per_class": 12}
         before = str(folder / "models/segmenter") if start == PRETRAINED else "none"
         assert eight["train_segmenter"]["init_from"] == before
-        both = 1000 + kinds["train_segmenter"]["iterations"]
-        assert eight["train_segmenter"]["iterations"] == (both if start == LONGER else 1000)
+        both = 750 + kinds["train_segmenter"]["iterations"]
+        assert eight["train_segmenter"]["iterations"] == (both if start == LONGER else 750)
         assert row["iterations"] == eight["train_segmenter"]["iterations"]
 
 

@@ -10,7 +10,7 @@ from benchmarks.report import DRAWN, build, draw, use, write_rest, write_tables
 
 def test_a_made_up_run_is_written_and_used(tmp_path: Path) -> None:
     drawn = draw(tmp_path)
-    assert len(drawn) == DRAWN
+    assert len(drawn) == 2 * DRAWN  # with the attention of one phrase and of two
     write_tables(tmp_path, 20, drawn)
     write_rest(tmp_path, 20)
     seconds, peak = build(tmp_path)
