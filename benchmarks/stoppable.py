@@ -19,6 +19,7 @@ import torch
 import yaml
 
 from tasks import durable, extract_masks, records, sample_images
+from tasks.model_digest import model_digest
 from tasks.params import Params
 from tasks.prompts import expand
 
@@ -49,7 +50,8 @@ def write_inputs(root: Path, per_class: int) -> Params:
     records.write_rows(
         root / "data/prompts.parquet", expand(params.expand_prompts), records.PROMPTS
     )
-    records.write_json(root / "data/inputs/model.json", {"digest": "storybook"})
+    digest = model_digest(params.sample_images.model, root)
+    records.write_json(root / "data/inputs/model.json", {"digest": digest})
     records.write_json(root / "models/lora/adapter.json", {"source": "none", "digest": None})
     return params
 
