@@ -119,6 +119,8 @@ def headline(
             f"compares with those of its own grid{told}.",
             *stories,
         ]
+    if pretraining := results.get("pretraining"):
+        parts.append(_pretraining(pretraining))
     if missing := [name for name, found in recorded.items() if not found]:
         parts.append(f"Grids of `make compare` that are not measured yet: {', '.join(missing)}.")
     if others := [name for name, found in recorded.items() if found and name not in measured]:
@@ -194,6 +196,18 @@ def _gap(result: Result) -> str:
         f"{shares[best]:.2f}, {best}, to {shares[worst]:.2f}, {worst} "
         f"(`{result['ran']['command']}`)."
     )
+
+
+def _pretraining(result: Result) -> str:
+    """What `benchmarks.pretraining` says, in a line."""
+    told: dict[str, list[str]] = {}
+    for row in result["rows"]:
+        mean, spread = row["mIoU, mean"], row["standard deviation"]
+        told.setdefault(row["images of a class"], []).append(
+            f"{row['start']} {mean:.3f} ± {spread:.3f}"
+        )
+    parts = [f"with {images} images of a class " + "; ".join(of) for images, of in told.items()]
+    return f"* pretraining on 24 kinds (`{result['ran']['command']}`): {', '.join(parts)}"
 
 
 def compared(root: Path) -> dict[str, Grid]:

@@ -48,6 +48,13 @@ def test_tells_demo_story_and_what_is_missed() -> None:
         "demo": result(
             [], ("make demo, minutes", 8.64, 12, True), ("peak memory, GiB", 1, 6, True)
         ),
+        "pretraining": result(
+            [
+                {"images of a class": 12, "start": start, "mIoU, mean": mean}
+                | {"standard deviation": 0.03}
+                for start, mean in (("from scratch", 0.46), ("pretrained", 0.55))
+            ]
+        ),
         "compare_ladder": result(rungs, ("share of real labels", 0.68, 0.9, False)),
         "gap": result(
             [
@@ -74,6 +81,10 @@ def test_tells_demo_story_and_what_is_missed() -> None:
         "* ladder: class names 0.610 ± 0.012; real labels 0.900 ± 0.000 (+0.290 ± 0.012)\n" in told
     )
     assert "over 3 seeds of" in told and "with those of its own grid.\n" in told
+    assert (
+        "* pretraining on 24 kinds (`python -m benchmarks.demo`): with 12 images of a class from "
+        "scratch 0.460 ± 0.030; pretrained 0.550 ± 0.030\n" in told
+    )
     assert "not measured yet: street." in told
     assert "2 of 3 bars in [benchmarks/README.md](benchmarks/README.md) hold.\n" in told
     assert told.endswith("| `compare_ladder`: share of real labels | 0.68 | 0.9 |\n")
