@@ -203,24 +203,23 @@ def test_a_model_is_what_is_loaded_of_it(model_folder: Path) -> None:
     ]
 
 
-def test_numbered_weights_count(model_folder: Path) -> None:
-    unet = model_folder / "unet"
+def number_weights(unet: Path, numbers: tuple[int, ...], count: int) -> None:
+    """Let the UNet's weights stand in some of ``count`` numbered files."""
     weights = unet / "diffusion_pytorch_model.safetensors"
-    for number in (1, 2):
-        part = unet / f"diffusion_pytorch_model-0000{number}-of-00002.safetensors"
+    for number in numbers:
+        part = unet / f"diffusion_pytorch_model-{number:05}-of-{count:05}.safetensors"
         part.write_bytes(weights.read_bytes())
     weights.unlink()
+
+
+def test_numbered_weights_count(model_folder: Path) -> None:
+    number_weights(model_folder / "unet", (1, 2), 2)
     names = [path.name for path in model_files(read_model(model_folder))]
     assert sum(name.startswith("diffusion_pytorch_model-0000") for name in names) == 2
 
 
 def test_a_numbered_file_that_is_missing_is_named(model_folder: Path) -> None:
-    unet = model_folder / "unet"
-    weights = unet / "diffusion_pytorch_model.safetensors"
-    for number in (1, 3):
-        part = unet / f"diffusion_pytorch_model-0000{number}-of-00003.safetensors"
-        part.write_bytes(weights.read_bytes())
-    weights.unlink()
+    number_weights(model_folder / "unet", (1, 3), 3)
     with pytest.raises(InputError) as caught:
         read_model(model_folder)
     assert (

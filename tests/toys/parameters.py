@@ -44,8 +44,7 @@ def make_params() -> Callable[..., Params]:
 @pytest.fixture
 def write_plan(make_params: Callable[..., Params]) -> Callable[..., Params]:
     """Writes what `sample_images` reads: prompts of two classes, next to no steps."""
-    from tasks.base_models import model_files, read_model
-    from tasks.digests import DigestCache, combine, file_digests
+    from tasks.model_digest import model_digest
     from tasks.prompts import expand
     from tasks.records import write_rows
 
@@ -63,9 +62,8 @@ def write_plan(make_params: Callable[..., Params]) -> Callable[..., Params]:
             }
         )
         write_rows(root / "data/prompts.parquet", expand(params.expand_prompts), PROMPTS)
-        model = read_model(ROOT / "models/storybook-sd")
-        files = file_digests(model.folder, model_files(model), DigestCache(root / "cache.json"))
-        write_json(root / "data/inputs/model.json", {"digest": combine(files)})
+        digest = model_digest(params.sample_images.model, root)
+        write_json(root / "data/inputs/model.json", {"digest": digest})
         write_json(root / "models/lora/adapter.json", {"source": "none", "digest": None})
         return params
 
