@@ -159,11 +159,11 @@ def model_files(model: BaseModel) -> list[Path]:
 
 
 def weights_files(folder: Path, stem: str | None) -> list[Path]:
-    """``<stem>.safetensors``, or its numbered shards."""
+    """``<stem>.safetensors``, or its numbered shards; a variant's, such as fp16, are others."""
     if stem is None:
         return []
     whole = folder / f"{stem}.safetensors"
-    return [whole] if whole.is_file() else sorted(folder.glob(f"{stem}-*-of-*.safetensors"))
+    return [whole] if whole.is_file() else sorted(folder.glob(f"{stem}-?????-of-?????.safetensors"))
 
 
 def _attention_levels(unet: dict[str, Any]) -> tuple[int, ...]:

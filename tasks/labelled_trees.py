@@ -14,6 +14,7 @@ classes, its 11, unlabelled, 255.
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal
@@ -167,7 +168,7 @@ def arrange(layout: Layout, source: Path, out: Path, split: str) -> int:
 
     Raises:
         InputError: ``out`` is not empty or no folder, the tree lacks the split, an image or a
-            label, or a label cannot be read; nothing is left written.
+            label, two images have one name, or a label cannot be read; nothing is left written.
     """
     blocking = [path for path in (out, *out.parents) if path.exists() and not path.is_dir()]
     if blocking:
@@ -181,6 +182,12 @@ def arrange(layout: Layout, source: Path, out: Path, split: str) -> int:
     if missing:
         raise InputError(
             f"{source}: is not whole, {len(missing)} files are missing: {some(missing)}"
+        )
+    repeated = [stem for stem, count in Counter(entry[0] for entry in entries).items() if count > 1]
+    if repeated:
+        raise InputError(
+            f"{source}: {len(repeated)} names are of more than one image: {some(repeated)}; "
+            "an image of a labelled set needs a name of its own, so rename them or list them once"
         )
     target = out.resolve()  # "." has no name to make another beside; a link stays one
     unfinished = partial_name(target)

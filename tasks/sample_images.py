@@ -52,10 +52,12 @@ class Sampler:
         batch_size: images at a time: the recipe's, until the device's memory does not do.
 
     Raises:
-        InputError: the device is not there, or of another kind than the recipe's.
+        InputError: the device is not there, or of another kind than the recipe's; or the model,
+            the adapter or the libraries are others, see `tasks.sample_shards.check_worker`.
     """
 
     def __init__(self, recipe: Recipe, root: Path = Path(), device: str | None = None) -> None:
+        check_worker(recipe, root)  # what lies here may have changed since preflight
         section = recipe.section
         chosen = choose_device(device or section.device, "sample_images.device")
         if chosen.partition(":")[0] != recipe.device:
@@ -157,7 +159,6 @@ def _sampler(recipe: Recipe, root: Path, device: str | None) -> Sampler:
     """A worker loads the model once; threads share none, as a pipeline counts its steps."""
     key = (recipe, root, device)
     if getattr(_held, "key", None) != key:
-        check_worker(recipe, root)
         _held.sampler = Sampler(recipe, root, device)
         _held.key = key
     sampler: Sampler = _held.sampler
@@ -241,9 +242,7 @@ def run(params: Params, root: Path = Path()) -> None:
     todo = store.use(list(sizes))
     if todo:
         jobs = (job for job in shard_jobs(params, root) if job.fingerprint in todo)
-        recipe = read_recipe(params, root)
-        check_worker(recipe, root)  # what lies here may have changed since preflight
-        sampler = Sampler(recipe, root)
+        sampler = Sampler(read_recipe(params, root), root)
         sample_into(store, jobs, sampler, sum(sizes[each] for each in todo))
     rows = index_rows(shard_jobs(params, root), store, root)
     records.write_rows(root / OUT / "index.parquet", rows, records.SAMPLES)

@@ -213,9 +213,13 @@ def number_weights(unet: Path, numbers: tuple[int, ...], count: int) -> None:
 
 
 def test_numbered_weights_count(model_folder: Path) -> None:
-    number_weights(model_folder / "unet", (1, 2), 2)
-    names = [path.name for path in model_files(read_model(model_folder))]
-    assert sum(name.startswith("diffusion_pytorch_model-0000") for name in names) == 2
+    unet = model_folder / "unet"
+    number_weights(unet, (1, 2), 2)
+    parts = [unet / f"diffusion_pytorch_model-0000{number}-of-00002" for number in (1, 2)]
+    for part in parts:  # a variant beside them, which is not loaded
+        Path(f"{part}.fp16.safetensors").write_bytes(b"another")
+    found = [path for path in model_files(read_model(model_folder)) if path.parent == unet]
+    assert found == [unet / "config.json", *(Path(f"{part}.safetensors") for part in parts)]
 
 
 def test_a_numbered_file_that_is_missing_is_named(model_folder: Path) -> None:

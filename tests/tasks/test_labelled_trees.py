@@ -144,6 +144,15 @@ def test_what_is_missing_is_told_and_nothing_written(tmp_path: Path) -> None:
     assert not out.exists()
 
 
+def test_two_images_of_one_name_are_refused(tmp_path: Path) -> None:
+    for wnid in ("n00000001", "n00000002"):
+        picture(tmp_path / f"tree/validation/{wnid}/same.JPEG")
+        picture(tmp_path / f"tree/validation-segmentation/{wnid}/same.png")
+    with pytest.raises(InputError, match=r"1 names .*: same; an image"):
+        arrange("imagenet_s", tmp_path / "tree", tmp_path / "out", "validation")
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("stem", ["/etc/hostname", "../../secret", "a/b", "C:\\x"])
 def test_a_path_in_the_list_of_a_split_is_refused(tmp_path: Path, stem: str) -> None:
     names = tmp_path / "VOC/ImageSets/Segmentation/val.txt"
