@@ -96,9 +96,10 @@ def headline(
         f"The mIoU is {evaluation['ratio']:.2f} of the reference's. {_demo(results['demo'])} "
         f"Of the base model's images for {quality['prompts']} prompts, "
         f"{quality['prompted_class_largest']:.0%} show the prompted class as the largest thing, "
-        "as a segmenter trained on drawn images sees them; the word's attention above 0.4 of its "
-        f"range overlaps with what it sees by a mean IoU of {quality['map_iou']:.2f}, before any "
-        "refinement (`python -m storybook.base_model.quality`).",
+        "as a segmenter trained on drawn images sees them; the word's attention above "
+        f"{quality['threshold']:g} of its range overlaps with what it sees by a mean IoU of "
+        f"{quality['map_iou']:.2f}, before any refinement "
+        "(`python -m storybook.base_model.quality`).",
     ]
     if gap := results.get("gap"):
         parts.append(_gap(gap))

@@ -154,6 +154,7 @@ def main(
         "prompts": count,
         "critic_miou": round(judge_miou, 4),
         "prompted_class_largest": round(float(right.float().mean()), 4),
+        "threshold": threshold,
         "map_iou": round(float(ious.mean()), 4),
         "map_iou_by_threshold": {
             str(t): round(float(overlap(scaled > t, seen == wanted[:, None, None]).mean()), 4)

@@ -19,7 +19,7 @@ EVALUATION = {
     "per_class": {"background": 0.75, "car": 0.25},
     "reference_per_class": {"background": 0.9, "car": 0.7},
 }
-QUALITY = {"prompts": 200, "prompted_class_largest": 0.98, "map_iou": 0.7064}
+QUALITY = {"prompts": 200, "prompted_class_largest": 0.98, "threshold": 0.4, "map_iou": 0.7064}
 
 
 def result(rows: list[dict[str, Any]], *bars: tuple[str, float, float, bool]) -> dict[str, Any]:
