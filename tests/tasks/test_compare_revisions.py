@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from benchmarks.browser import Browser, find_chromium
+from benchmarks.browser import Browser
 from benchmarks.lineage_state import commit, record
 from tasks.compare_revisions import class_bars, comparison, with_change, write_comparison
 from tasks.dataset_diff import compare
@@ -107,41 +107,36 @@ def change(root: Path) -> str:
     return str(rows[4]["sample_id"])
 
 
-def test_a_browser_shows_what_changed(lineage_root: Path, tmp_path: Path) -> None:
-    binary = find_chromium()
-    if binary is None:
-        pytest.skip("no Chromium is installed")
+def test_a_browser_shows_what_changed(browser: Browser, lineage_root: Path, tmp_path: Path) -> None:
     sample = change(lineage_root)
     before, after = (open_revision(name, lineage_root) for name in ("HEAD~1", "HEAD"))
     write_comparison(compare(before, after), tmp_path / "real.html", tmp_path / "report")
     write_comparison(FOUND, tmp_path / "hostile.html", tmp_path / "report")
-    with Browser(binary) as browser:
-        browser.open((tmp_path / "real.html").as_uri())
-        browser.wait("document.querySelector('#code') && document.readyState === 'complete'")
+    browser.open((tmp_path / "real.html").as_uri())
+    browser.wait("document.querySelector('#code') && document.readyState === 'complete'")
 
-        def lines(section: str) -> list[list[str]]:
-            found: list[list[str]] = browser.evaluate(
-                f"[...document.querySelectorAll('#{section} tbody tr')]"
-                ".map((line) => [...line.cells].map((cell) => cell.innerText.trim()))"
-            )
-            return found
+    def lines(section: str) -> list[list[str]]:
+        found: list[list[str]] = browser.evaluate(
+            f"[...document.querySelectorAll('#{section} tbody tr')]"
+            ".map((line) => [...line.cells].map((cell) => cell.innerText.trim()))"
+        )
+        return found
 
-        assert lines("parameters") == [["filter_masks.min_area", "0.04", "0.5", "+0.46"]]
-        assert lines("metrics") == [["filter.kept", "5", "4", "-1"]]
-        assert ["tasks/filter_masks.py", "changed", "filter_masks"] in lines("code")
-        assert lines("samples") == [["car", "", "2", "1", "-1"], ["dog", "", "3", "3", ""]]
-        tiles = "[...document.querySelectorAll('.tile strong')].map((one) => one.textContent)"
-        assert browser.evaluate(tiles) == ["6", "0", "1", "+0 \N{MINUS SIGN}1"]
-        link = browser.evaluate("document.querySelector('.listed a').href")
-        assert link == f"{(tmp_path / 'report').as_uri()}/gallery.html#sample={sample}"
-        width = "document.querySelector('.balance .bar:not(.second) i').offsetWidth"
-        whole = "document.querySelector('.balance .bar.second i').offsetWidth"
-        assert browser.evaluate(f"{width} / {whole}") == pytest.approx(0.5, abs=0.02)
-        for size in (1280, 390):
-            browser.resize(size, 800)
-            assert browser.evaluate("document.documentElement.scrollWidth") <= size
-        browser.open((tmp_path / "hostile.html").as_uri())
-        code = browser.wait("document.querySelector('#parameters code')?.textContent")
-        assert code == f"a.{HOSTILE}"
-        assert browser.evaluate("document.scripts.length") == 0
-        assert browser.errors == []
+    assert lines("parameters") == [["filter_masks.min_area", "0.04", "0.5", "+0.46"]]
+    assert lines("metrics") == [["filter.kept", "5", "4", "-1"]]
+    assert ["tasks/filter_masks.py", "changed", "filter_masks"] in lines("code")
+    assert lines("samples") == [["car", "", "2", "1", "-1"], ["dog", "", "3", "3", ""]]
+    tiles = "[...document.querySelectorAll('.tile strong')].map((one) => one.textContent)"
+    assert browser.evaluate(tiles) == ["6", "0", "1", "+0 \N{MINUS SIGN}1"]
+    link = browser.evaluate("document.querySelector('.listed a').href")
+    assert link == f"{(tmp_path / 'report').as_uri()}/gallery.html#sample={sample}"
+    width = "document.querySelector('.balance .bar:not(.second) i').offsetWidth"
+    whole = "document.querySelector('.balance .bar.second i').offsetWidth"
+    assert browser.evaluate(f"{width} / {whole}") == pytest.approx(0.5, abs=0.02)
+    for size in (1280, 390):
+        browser.resize(size, 800)
+        assert browser.evaluate("document.documentElement.scrollWidth") <= size
+    browser.open((tmp_path / "hostile.html").as_uri())
+    code = browser.wait("document.querySelector('#parameters code')?.textContent")
+    assert code == f"a.{HOSTILE}"
+    assert browser.evaluate("document.scripts.length") == 0

@@ -4,9 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from benchmarks.browser import Browser, find_chromium
+from benchmarks.browser import Browser
 from tasks.params import Params
 from tasks.write_report import run
 from tests.toys.reports import CARDS, go
@@ -114,15 +112,12 @@ def test_sliders_and_views_change_what_is_seen(gallery: Browser) -> None:
     assert gallery.evaluate("location.hash").startswith("#area=")
 
 
-def test_without_pictures_a_sample_says_so(make_params: Make, finished_run: Path) -> None:
-    binary = find_chromium()
-    if binary is None:
-        pytest.skip("no Chromium is installed")
+def test_without_pictures_a_sample_says_so(
+    browser: Browser, make_params: Make, finished_run: Path
+) -> None:
     changes = {"expand_prompts.classes": ["car", "boat"], "write_report.gallery": 1}
     run(make_params(changes), finished_run)
-    with Browser(binary) as browser:
-        browser.open((finished_run / "report/gallery.html").as_uri())
-        browser.wait("document.querySelectorAll('.shot.empty').length === 2")
-        browser.evaluate("document.querySelector('#pictured').click()")
-        assert len(browser.evaluate(CARDS)) == 1
-        assert browser.errors == []
+    browser.open((finished_run / "report/gallery.html").as_uri())
+    browser.wait("document.querySelectorAll('.shot.empty').length === 2")
+    browser.evaluate("document.querySelector('#pictured').click()")
+    assert len(browser.evaluate(CARDS)) == 1

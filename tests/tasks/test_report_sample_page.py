@@ -5,9 +5,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-from benchmarks.browser import Browser, find_chromium
+from benchmarks.browser import Browser
 from tasks import records
 from tasks.params import Params
 from tasks.shards import parse_uri
@@ -30,22 +28,17 @@ def damage(root: Path) -> None:
 
 
 def test_a_damaged_sample_stays_in_the_table_with_its_reason(
-    params: Params, finished_run: Path
+    browser: Browser, params: Params, finished_run: Path
 ) -> None:
     damage(finished_run)
     run(params, finished_run)
-    binary = find_chromium()
-    if binary is None:
-        pytest.skip("no Chromium is installed")
-    with Browser(binary) as browser:
-        page = (finished_run / "report/gallery.html").as_uri()
-        browser.open(f"{page}#sample=sample-2")
-        assert browser.wait(SAMPLE) == "a boat"
-        verdict = browser.evaluate("document.querySelector('#sample .verdict').textContent")
-        assert verdict == "rejected the image cannot be read"
-        quiet = browser.evaluate("document.querySelector('#sample .panel.quiet').textContent")
-        assert quiet == "This sample has no picture: the image cannot be read."
-        assert browser.errors == []
+    page = (finished_run / "report/gallery.html").as_uri()
+    browser.open(f"{page}#sample=sample-2")
+    assert browser.wait(SAMPLE) == "a boat"
+    verdict = browser.evaluate("document.querySelector('#sample .verdict').textContent")
+    assert verdict == "rejected the image cannot be read"
+    quiet = browser.evaluate("document.querySelector('#sample .panel.quiet').textContent")
+    assert quiet == "This sample has no picture: the image cannot be read."
 
 
 def test_a_permalink_opens_a_sample_with_its_lineage(gallery: Browser, finished_run: Path) -> None:
@@ -79,20 +72,17 @@ def test_a_permalink_opens_a_sample_with_its_lineage(gallery: Browser, finished_
     assert gallery.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_attention_is_told_by_its_class(params: Params, finished_run: Path) -> None:
+def test_attention_is_told_by_its_class(
+    browser: Browser, params: Params, finished_run: Path
+) -> None:
     name_car_twice(finished_run)
     run(params, finished_run)
-    binary = find_chromium()
-    if binary is None:
-        pytest.skip("no Chromium is installed")
-    with Browser(binary) as browser:
-        browser.open(f"{(finished_run / 'report/gallery.html').as_uri()}#sample=sample-1")
-        assert browser.wait(SAMPLE) == HOSTILE
-        texts = "[...document.querySelectorAll('#sample {}')].map((one) => one.textContent)"
-        layers = ["Image", "Labels", "Attention: car", "Attention: boat", "Reliability"]
-        assert browser.evaluate(texts.format(".choices span")) == layers
-        assert browser.evaluate(texts.format("mark")) == ["script", "boat"]
-        assert browser.errors == []
+    browser.open(f"{(finished_run / 'report/gallery.html').as_uri()}#sample=sample-1")
+    assert browser.wait(SAMPLE) == HOSTILE
+    texts = "[...document.querySelectorAll('#sample {}')].map((one) => one.textContent)"
+    layers = ["Image", "Labels", "Attention: car", "Attention: boat", "Reliability"]
+    assert browser.evaluate(texts.format(".choices span")) == layers
+    assert browser.evaluate(texts.format("mark")) == ["script", "boat"]
 
 
 def test_a_rejected_sample_says_why(gallery: Browser) -> None:
@@ -117,11 +107,8 @@ def score_line(browser: Browser, name: str) -> list[str]:
 
 
 def test_a_bound_that_is_a_quantile_is_told_with_its_number(
-    make_params: Make, finished_run: Path
+    browser: Browser, make_params: Make, finished_run: Path
 ) -> None:
-    binary = find_chromium()
-    if binary is None:
-        pytest.skip("no Chromium is installed")
     areas = {"sample-0": [("car", 0.1)], "sample-1": [("car", 0.2), ("boat", 0.9)]}
     areas["sample-2"] = [("boat", 0.1)]
     rows = [
@@ -135,13 +122,11 @@ def test_a_bound_that_is_a_quantile_is_told_with_its_number(
         "filter_masks.min_area": {"quantile": 0.5},
     }
     run(make_params(changes), finished_run)
-    with Browser(binary) as browser:
-        browser.open(f"{(finished_run / 'report/gallery.html').as_uri()}#sample=sample-1")
-        browser.wait(f"Boolean({SAMPLE})")
-        assert score_line(browser, "area") == [
-            "area", "≥ 0.150, 0.500 (quantile 0.5), ≤ 0.8", "0.200", "0.400 ✗",
-        ]  # fmt: skip
-        assert browser.errors == []
+    browser.open(f"{(finished_run / 'report/gallery.html').as_uri()}#sample=sample-1")
+    browser.wait(f"Boolean({SAMPLE})")
+    assert score_line(browser, "area") == [
+        "area", "≥ 0.150, 0.500 (quantile 0.5), ≤ 0.8", "0.200", "0.400 ✗",
+    ]  # fmt: skip
 
 
 def test_an_unknown_sample_is_told(gallery: Browser) -> None:

@@ -56,17 +56,23 @@ def written(params: Params, root: Path) -> str:
 
 
 @pytest.fixture
-def gallery(params: Params, finished_run: Path) -> Iterator[Browser]:
-    """The gallery of three samples, opened from disk, its table loaded."""
+def browser() -> Iterator[Browser]:
+    """A browser in whose pages no script fails."""
     binary = find_chromium()
     if binary is None:
         pytest.skip("no Chromium is installed")
+    with Browser(binary) as opened:
+        yield opened
+        assert opened.errors == []
+
+
+@pytest.fixture
+def gallery(browser: Browser, params: Params, finished_run: Path) -> Browser:
+    """The gallery of three samples, opened from disk, its table loaded."""
     run(params, finished_run)
-    with Browser(binary) as browser:
-        browser.open((finished_run / "report/gallery.html").as_uri())
-        browser.wait(SHOWN)
-        yield browser
-        assert browser.errors == []
+    browser.open((finished_run / "report/gallery.html").as_uri())
+    browser.wait(SHOWN)
+    return browser
 
 
 def go(browser: Browser, hash_: str) -> None:
