@@ -38,7 +38,6 @@ from flows.stage_output import StageOutput
 from flows.synthesize import child_environment
 from flows.temporary_server import own_temporary_server
 from flows.workspaces import WORK, Workspaces
-from tasks.entry import run_tool
 from tasks.params import InputError
 from tasks.version import project_version
 
@@ -290,10 +289,10 @@ app.default(main)
 
 if __name__ == "__main__":
     try:
-        run_tool(app)
+        app()  # what is logged is Prefect's to show: it tells which run each line is of
     except KeyboardInterrupt:
         print("Stopped. Finished runs are kept; the same command goes on.", file=sys.stderr)
         raise SystemExit(130) from None
-    except RunFailed as error:
+    except (InputError, RunFailed) as error:
         print(error, file=sys.stderr)
         raise SystemExit(1) from None

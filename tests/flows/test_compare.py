@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -178,6 +179,9 @@ def test_a_signal_ends_the_grid_and_its_runs(house: Path, number: signal.Signals
     assert grid.wait(30) in (128 + number, -number)
     commands = (path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline"))
     assert not [each for each in commands if str(house).encode() in each]
+    told = log.read_text()
+    assert re.search(r"Task run '\w+, seed \d' - asleep", told), told
+    assert "HTTP Request" not in told
 
 
 def test_a_wrong_value_is_told_before_anything_runs(house: Path) -> None:
