@@ -27,12 +27,13 @@ from cyclopts import Parameter
 
 from benchmarks.record import RESULTS, Bar, Row, finish, what_ran
 from benchmarks.sampling import timed
+from tasks.model_digest import model_digest
 from tasks.params import load_params
 from tasks.pipelines import load_pipeline
 from tasks.progress import progress
 from tasks.prompts import expand
 from tasks.sample_images import Sampler, sample_into
-from tasks.sample_shards import Recipe, SampleJob
+from tasks.sample_shards import Recipe, SampleJob, library_versions
 from tasks.sampling import sample_batch
 from tasks.work_store import WorkStore
 
@@ -56,7 +57,8 @@ def build_ways(images: int, steps: int, folder: Path) -> dict[str, Callable[[], 
     per_class = -(-images // len(params.expand_prompts.classes))
     prompts = params.expand_prompts.model_copy(update={"images_per_class": per_class})
     rows = list(expand(prompts))[:images]
-    recipe = Recipe(section, "storybook", None, "cpu", ())
+    model = model_digest(section.model)
+    recipe = Recipe(section, model, None, "cpu", library_versions())
     sampler, pipeline = Sampler(recipe), load_pipeline(section, "cpu")
     parts = [rows[first : first + batch] for first in range(0, images, batch)]
     jobs = [
